@@ -1,0 +1,159 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "netcl/ckpt/diagnostics.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/tensor.h"
+
+namespace netcl::ckpt {
+
+enum class ValueKind : std::uint8_t {
+  none,
+  boolean,
+  integer,      ///< fits int64
+  big_integer,  ///< any size, as decimal text
+  real,
+  complex,
+  string,  ///< UTF-8; lone surrogates of a pickle as three bytes each (WTF-8)
+  bytes,
+  list,
+  tuple,
+  set,
+  frozenset,
+  dict,
+  scalar,  ///< a NumPy scalar: a 0-d tensor in memory that is listed as a value
+  tensor,
+  name,    ///< a harmless global used as a value: "torch.float32", "builtins.int"
+  opaque,  ///< a global, or a call of one, that is never executed; text() is its name
+};
+
+/// Index of a value in its Tree.
+using ValueId = std::uint32_t;
+
+/// A checkpoint's values: a directed graph of small nodes in one arena. Values may be shared (one
+/// dict under two names) and may form cycles, as in a pickle; walks bound themselves by Limits.
+/// Lifetime: ids, spans and views are valid as long as the tree and nothing is added to it.
+class Tree {
+ public:
+  struct Entry {
+    ValueId key;
+    ValueId value;
+  };
+
+  ValueId add_none();
+  ValueId add_boolean(bool value);
+  ValueId add_integer(std::int64_t value);
+  /// Decimal text, "-" first where negative. Becomes `integer` where it fits.
+  ValueId add_big_integer(std::string_view decimal);
+  ValueId add_real(double value);
+  ValueId add_complex(double real, double imaginary);
+  ValueId add_string(std::string_view text);
+  ValueId add_bytes(std::string_view bytes);
+  ValueId add_tensor(Tensor tensor);
+  ValueId add_scalar(Tensor tensor);
+  ValueId add_name(std::string_view qualified_name);
+  /// list, tuple, set or frozenset.
+  ValueId add_sequence(ValueKind kind, std::span<const ValueId> items);
+  ValueId add_dict(std::span<const Entry> entries);
+  /// `global`: module.name; `parts`: what it was called with or given as state.
+  ValueId add_opaque(std::string_view global, std::span<const ValueId> parts);
+  /// A place for a value that refers to itself: reserve, build the children, then define once.
+  ValueId reserve();
+  void define_sequence(ValueId id, ValueKind kind, std::span<const ValueId> items);
+  void define_dict(ValueId id, std::span<const Entry> entries);
+  void define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts);
+
+  std::size_t size() const { return nodes_.size(); }
+  ValueKind kind(ValueId id) const { return nodes_[id].kind; }
+  bool boolean(ValueId id) const { return nodes_[id].data != 0; }
+  std::int64_t integer(ValueId id) const { return static_cast<std::int64_t>(nodes_[id].data); }
+  double real(ValueId id) const;  ///< of real and complex
+  double imaginary(ValueId id) const;
+  /// The text of big_integer, string, bytes, name and opaque.
+  std::string_view text(ValueId id) const;
+  /// The elements of list, tuple, set, frozenset and opaque.
+  std::span<const ValueId> items(ValueId id) const;
+  /// The entries of a dict, in the file's order.
+  std::span<const Entry> entries(ValueId id) const;
+  const Tensor& tensor(ValueId id) const { return tensors_[nodes_[id].data]; }
+
+  /// The value under string key `key` of a dict, or nullptr.
+  const Entry* find(ValueId dict, std::string_view key) const;
+
+ private:
+  struct Node {  // 16 bytes: a hostile pickle makes one for each of its bytes
+    ValueKind kind = ValueKind::none;
+    std::uint32_t count = 0;  // text bytes are stored as (offset, count), children likewise
+    std::uint64_t data = 0;
+  };
+  ValueId push(Node node);
+  ValueId add_text(ValueKind kind, std::string_view text);
+  Node sequence_node(ValueKind kind, std::span<const ValueId> items);
+  Node dict_node(std::span<const Entry> entries);
+  Node opaque_node(std::string_view global, std::span<const ValueId> parts);
+
+  std::vector<Node> nodes_;
+  std::string text_;
+  std::vector<ValueId> items_;
+  std::vector<Entry> entries_;
+  std::vector<Tensor> tensors_;
+  std::vector<std::pair<double, double>> complexes_;
+};
+
+enum class Format : std::uint8_t { npz, npy, netcl, pickle, torch, torch_legacy, safetensors };
+
+/// "npz", "npy", "netcl", "pickle", "torch", "torch-legacy", "safetensors". Lifetime: static storage.
+const char* to_string(Format format);
+
+/// A stored part of a container, tensor or not: each is read through, and its CRC compared, by verify.
+struct Member {
+  std::string name;
+  StoragePtr storage;
+};
+
+/// An opened checkpoint. Reading it has touched no payload.
+/// Lifetime: keeps the file open; independent of the reader that made it.
+/// Threads: const access from many.
+struct Checkpoint {
+  Format format = Format::npz;
+  std::string path;
+  std::uint64_t file_bytes = 0;
+  Tree tree;
+  /// The state: for flat formats a dict from tensor name to tensor, for npy the array itself, for a
+  /// pickle whatever it holds.
+  ValueId root = 0;
+  /// A dict of what lies beside the tensors: netcl's sidecar (`config`, `optim_state`), `.netcl`'s
+  /// architecture, safetensors' `__metadata__`.
+  ValueId attributes = 0;
+  std::vector<Member> members;
+  Problems problems;
+};
+
+/// One step from a container to an element.
+struct PathStep {
+  enum class Kind : std::uint8_t { key, index } kind = Kind::key;
+  std::uint32_t value = 0;  ///< key: ValueId of the key; index: position in the list or tuple
+};
+
+/// A tensor under its dotted name ("optimizer.moments.0.1"; "" for a lone array).
+struct NamedTensor {
+  std::string name;
+  std::vector<PathStep> path;  ///< from the root; keeps what the dotted name loses
+  ValueId value = 0;
+};
+
+/// All tensors, in file order. A container reached by two paths is listed under both; one that
+/// contains itself is entered once. Linear in what is listed: subtrees without tensors are not walked.
+/// Errors: limit_exceeded where sharing would produce more than max_names or max_name_bytes.
+Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, const Limits& limits = {});
+
+}  // namespace netcl::ckpt

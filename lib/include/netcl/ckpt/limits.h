@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+
+namespace netcl::ckpt {
+
+/// Every cap on what a file may make this library do. The defaults let through every real checkpoint
+/// that we know and keep the peak memory of a hostile one below 256 MB.
+struct Limits {
+  /// npy header. NumPy writes under 64 KiB; thousands of structured fields reach 1 MiB.
+  std::uint64_t max_npy_header_bytes = std::uint64_t{4} << 20;
+  /// safetensors header; the cap is the format's own.
+  std::uint64_t max_safetensors_header_bytes = 100'000'000;
+  /// A JSON document (sidecar, `.netcl` metadata, torch's). netcl writes optimizer state as JSON
+  /// numbers, so sidecars of small models reach tens of megabytes.
+  std::uint64_t max_json_bytes = std::uint64_t{256} << 20;
+  /// A pickle's opcodes and small values, read into memory. Array payloads do not count.
+  std::uint64_t max_pickle_inline_bytes = std::uint64_t{64} << 20;
+  /// Zip members in one archive: directory memory is about 150 bytes each.
+  std::uint64_t max_members = 4'000'000;
+  /// Dimensions of an array. NumPy 2 allows 64, NumPy 1 32.
+  std::uint32_t max_dimensions = 64;
+  /// Nesting of a structured dtype, bounded because dtypes are walked by recursion.
+  std::uint32_t max_dtype_depth = 32;
+  /// Nesting of containers in a JSON document or a pickle. The parsers do not recurse.
+  std::uint32_t max_depth = 200'000;
+  /// Values in one checkpoint's tree (containers, keys and leaves).
+  std::uint64_t max_values = 4'000'000;
+  /// Names that one walk over the tree may produce; shared containers are named once for each path.
+  std::uint64_t max_names = 1'000'000;
+  /// Bytes of all those names together.
+  std::uint64_t max_name_bytes = std::uint64_t{64} << 20;
+  /// A tensor's logical bytes over its storage's bytes. torch's expand() gives stride 0, so a file of
+  /// a few bytes can describe petabytes; real expanded tensors stay far below this factor.
+  std::uint64_t max_expansion = std::uint64_t{1} << 16;
+  /// What one non-sequential read of a compressed payload may keep in memory.
+  std::uint64_t max_buffered_bytes = std::uint64_t{1} << 30;
+};
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/error.h"
+
+namespace netcl::ckpt {
+
+/// Bytes that can be read at any position: a file, or memory.
+/// Threads: all members may be called concurrently.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+
+  /// Size when the source was opened.
+  virtual std::uint64_t size_bytes() const = 0;
+
+  /// Fills all of `dst` from `offset_bytes` on.
+  /// Errors: truncated where the source ends first (also when another process has cut the file
+  /// since it was opened), io.
+  virtual Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const = 0;
+
+  /// What errors call it: the path, or "(standard input)".
+  virtual const std::string& name() const = 0;
+};
+
+using SourcePtr = std::shared_ptr<const ByteSource>;
+
+/// Opens `path` for positioned reads (pread, not mmap: a mapped file that a training run truncates
+/// is a SIGBUS). A pipe or other unseekable file is first copied to an unlinked temporary file.
+/// Errors: io (missing, a directory, no permission).
+Result<SourcePtr> open_file(const std::filesystem::path& path);
+
+/// Standard input, as open_file() treats a pipe.
+Result<SourcePtr> open_standard_input();
+
+/// Owns `bytes`.
+SourcePtr memory_source(std::vector<std::byte> bytes, std::string name);
+
+}  // namespace netcl::ckpt

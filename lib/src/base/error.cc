@@ -1,0 +1,47 @@
+// Text of errors, codes and severities.
+#include "netcl/ckpt/error.h"
+
+#include <fmt/format.h>
+
+#include "netcl/ckpt/diagnostics.h"
+
+namespace netcl::ckpt {
+
+const char* to_string(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::io: return "io";
+    case ErrorCode::truncated: return "truncated";
+    case ErrorCode::corrupt: return "corrupt";
+    case ErrorCode::unsupported: return "unsupported";
+    case ErrorCode::limit_exceeded: return "limit-exceeded";
+    case ErrorCode::unsafe: return "unsafe";
+    case ErrorCode::checksum_mismatch: return "checksum-mismatch";
+    case ErrorCode::invalid_argument: return "invalid-argument";
+    case ErrorCode::out_of_memory: return "out-of-memory";
+    case ErrorCode::device: return "device";
+    case ErrorCode::cancelled: return "cancelled";
+    case ErrorCode::internal: return "internal";
+  }
+  return "internal";
+}
+
+const char* to_string(Severity severity) {
+  switch (severity) {
+    case Severity::note: return "note";
+    case Severity::warning: return "warning";
+    case Severity::error: return "error";
+    case Severity::unsafe: return "unsafe";
+  }
+  return "error";
+}
+
+std::string Error::to_string() const {
+  std::string place;
+  if (!member.empty()) place = member;
+  if (offset_bytes) place += fmt::format("{}byte {}", place.empty() ? "" : ", ", *offset_bytes);
+  std::string out = file.empty() ? message : fmt::format("{}: {}", file, message);
+  if (!place.empty()) out += fmt::format(" ({})", place);
+  return out;
+}
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <fmt/format.h>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "netcl/ckpt/error.h"
+
+// Two macros instead of an if after every call that may fail:
+//
+//   CKPT_TRY(auto header, parse_npy_header(bytes));   // declares `header`, or returns the Error
+//   CKPT_CHECK(source->read_at(offset, buffer));      // for Result<void>
+
+#define CKPT_CONCAT_INNER(a, b) a##b
+#define CKPT_CONCAT(a, b) CKPT_CONCAT_INNER(a, b)
+#define CKPT_TRY(declaration, expression) CKPT_TRY_INNER(CKPT_CONCAT(try_result_, __LINE__), declaration, expression)
+#define CKPT_TRY_INNER(result, declaration, expression)                 \
+  auto result = (expression);                                           \
+  if (!result) return ::tl::make_unexpected(std::move(result.error())); \
+  declaration = std::move(*result)
+#define CKPT_CHECK(expression)                                                          \
+  do {                                                                                  \
+    auto check_result_ = (expression);                                                  \
+    if (!check_result_) return ::tl::make_unexpected(std::move(check_result_.error())); \
+  } while (false)
+
+namespace netcl::ckpt {
+
+/// `return fail(ErrorCode::corrupt, "method {} is unknown", method);`
+template <class... Args>
+tl::unexpected<Error> fail(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
+  Error e;
+  e.code = code;
+  e.message = fmt::format(format, std::forward<Args>(args)...);
+  return tl::make_unexpected(std::move(e));
+}
+
+/// The same with the place: `fail_at(ErrorCode::corrupt, "a.npy", 128, "…")`.
+template <class... Args>
+tl::unexpected<Error> fail_at(ErrorCode code, std::string_view member, std::optional<std::uint64_t> offset_bytes,
+                              fmt::format_string<Args...> format, Args&&... args) {
+  Error e;
+  e.code = code;
+  e.message = fmt::format(format, std::forward<Args>(args)...);
+  e.member = member;
+  e.offset_bytes = offset_bytes;
+  return tl::make_unexpected(std::move(e));
+}
+
+/// The public edge: runs `body` and turns the two exceptions that the standard library throws on a
+/// failed allocation into an Error. Every public function that may allocate goes through here.
+template <class Body>
+auto guarded(Body&& body) noexcept -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::out_of_memory, "not enough memory");
+  } catch (const std::length_error&) {
+    return fail(ErrorCode::out_of_memory, "not enough memory");
+  } catch (const std::exception& e) {
+    return fail(ErrorCode::internal, "unexpected failure inside netcl-ckpt ({})", e.what());
+  }
+}
+
+}  // namespace netcl::ckpt

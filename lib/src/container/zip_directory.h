@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/diagnostics.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/source.h"
+#include "netcl/ckpt/tensor.h"
+
+namespace netcl::ckpt {
+
+/// One entry of a zip's central directory, zip64 fields resolved.
+struct ZipMember {
+  std::string name;  ///< bytes as stored; CP437 names without the UTF-8 flag are converted
+  std::uint16_t method = 0;
+  std::uint16_t flags = 0;
+  std::uint32_t crc32 = 0;
+  std::uint64_t stored_bytes = 0;
+  std::uint64_t size_bytes = 0;     ///< decoded
+  std::uint64_t header_offset = 0;  ///< of the local header in the file
+};
+
+struct ZipDirectory {
+  std::vector<ZipMember> members;  ///< in the order of the central directory
+  std::uint64_t central_offset = 0;
+  std::uint64_t central_bytes = 0;
+};
+
+/// True where the source is a zip: a local header at the start, or an end record at the end.
+Result<bool> looks_like_zip(const ByteSource& source);
+
+/// Parses the end record, the zip64 records and the whole central directory; strict where readers
+/// disagree. Findings that still allow listing go to `problems`.
+/// Errors: truncated, corrupt, limit_exceeded, unsupported (split archives), io.
+Result<ZipDirectory> read_zip_directory(const SourcePtr& source, const Limits& limits, Problems& problems);
+
+/// Resolves where the member's data begins, from its local header, and compares that header with the
+/// directory. One read. With `head`, the same read also returns up to `head_bytes` of what follows
+/// the local header (the stored bytes).
+struct ZipMemberData {
+  std::uint64_t offset_bytes = 0;
+  std::vector<std::byte> head;
+};
+Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirectory& directory, const ZipMember& member,
+                                        std::size_t head_bytes, Problems& problems);
+
+/// The member's decoded bytes from `header_bytes` on, lazily; its reader inflates as far as asked
+/// and checks the CRC when read through. Methods other than stored and deflate go through libzip.
+/// Errors: unsupported for a method that neither knows, encryption; corrupt where the claimed size
+/// is beyond DEFLATE's own bound of 1032 times the stored size + 64.
+Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset,
+                                      std::uint64_t header_bytes);
+
+/// Cross-member checks for verify: overlaps, members outside the file, gaps, trailing bytes,
+/// duplicate, absolute and ".." names.
+void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory, Problems& problems);
+
+}  // namespace netcl::ckpt

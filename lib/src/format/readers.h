@@ -1,0 +1,37 @@
+#pragma once
+
+#include <filesystem>
+
+#include "container/zip_directory.h"
+#include "netcl/ckpt/format.h"
+
+// One function a format: fill `out` (tree, root, attributes, members, problems) from an open source.
+// `out.format`, `path` and `file_bytes` are set by the caller, `attributes` is an empty dict.
+
+namespace netcl::ckpt {
+
+Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+/// npz and `.netcl` (an npz with a `__netcl_meta__` member).
+Result<void> read_npz(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options,
+                      Checkpoint& out);
+Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options,
+                            Checkpoint& out);
+Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+
+/// netcl's `.json` beside the npz at `path`: its values become `out.attributes`. A missing one is
+/// nothing; a truncated or foreign one is a problem in `out`, never an error.
+void read_sidecar(const std::filesystem::path& path, const ReadOptions& options, Checkpoint& out);
+
+/// The pickle in `payload` (an object array's) is read, and run by nobody: what it would call becomes
+/// problems of `out` under `where`. Returns the value that it builds, in out.tree.
+/// Errors: corrupt, truncated, limit_exceeded.
+Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string& where, const ReadOptions& options,
+                                   Checkpoint& out);
+
+/// JSON text as values of `tree`. Duplicate keys, NaN literals and invalid UTF-8 are errors with the
+/// byte offset; nesting is bounded, and not by the stack.
+Result<ValueId> parse_json(std::string_view text, const Limits& limits, Tree& tree);
+
+}  // namespace netcl::ckpt

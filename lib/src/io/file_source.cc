@@ -1,0 +1,164 @@
+// Files and memory as ByteSource. pread(2) in the caller's thread: from the page cache it runs at
+// memory speed, and unlike a mapping it reports a file that shrinks as an error, not as SIGBUS.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/try.h"
+#include "netcl/ckpt/source.h"
+
+namespace netcl::ckpt {
+namespace {
+
+tl::unexpected<Error> io_error(int number, const std::string& file, std::string_view what) {
+  Error e;
+  e.code = ErrorCode::io;
+  e.message = what.empty() ? std::strerror(number) : fmt::format("{}: {}", what, std::strerror(number));
+  e.file = file;
+  e.os_errno = number;
+  return tl::make_unexpected(std::move(e));
+}
+
+class FileSource final : public ByteSource {
+ public:
+  FileSource(int fd, std::uint64_t size_bytes, std::string name)
+      : fd_(fd), size_bytes_(size_bytes), name_(std::move(name)) {}
+  ~FileSource() override { ::close(fd_); }
+  FileSource(const FileSource&) = delete;
+  FileSource& operator=(const FileSource&) = delete;
+
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  const std::string& name() const override { return name_; }
+
+  Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
+    if (offset_bytes > size_bytes_ || dst.size() > size_bytes_ - offset_bytes) return ends_early(size_bytes_);
+    while (!dst.empty()) {
+      const ssize_t n = ::pread(fd_, dst.data(), dst.size(), static_cast<off_t>(offset_bytes));
+      if (n < 0) {
+        if (errno == EINTR) continue;
+        return io_error(errno, name_, "cannot read");
+      }
+      if (n == 0) return ends_early(offset_bytes);
+      dst = dst.subspan(static_cast<std::size_t>(n));
+      offset_bytes += static_cast<std::uint64_t>(n);
+    }
+    return {};
+  }
+
+ private:
+  tl::unexpected<Error> ends_early(std::uint64_t at) const {
+    Error e;
+    e.code = ErrorCode::truncated;
+    e.message = "the file ends early";
+    e.file = name_;
+    e.offset_bytes = at;
+    return tl::make_unexpected(std::move(e));
+  }
+
+  int fd_;
+  std::uint64_t size_bytes_;
+  std::string name_;
+};
+
+class MemorySource final : public ByteSource {
+ public:
+  MemorySource(std::vector<std::byte> bytes, std::string name) : bytes_(std::move(bytes)), name_(std::move(name)) {}
+  std::uint64_t size_bytes() const override { return bytes_.size(); }
+  const std::string& name() const override { return name_; }
+  Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
+    if (offset_bytes > bytes_.size() || dst.size() > bytes_.size() - offset_bytes) {
+      Error e;
+      e.code = ErrorCode::truncated;
+      e.message = "the data ends early";
+      e.file = name_;
+      e.offset_bytes = bytes_.size();
+      return tl::make_unexpected(std::move(e));
+    }
+    if (!dst.empty()) std::memcpy(dst.data(), bytes_.data() + offset_bytes, dst.size());
+    return {};
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+  std::string name_;
+};
+
+/// A copy of everything that `fd` gives, in a temporary file that has no name.
+Result<SourcePtr> spool(int fd, const std::string& name) {
+  const char* dir = std::getenv("TMPDIR");
+  std::string pattern = fmt::format("{}/netcl-ckpt-XXXXXX", dir != nullptr && *dir != '\0' ? dir : "/tmp");
+  const int copy = ::mkostemp(pattern.data(), O_CLOEXEC);
+  if (copy < 0) return io_error(errno, name, "cannot make a temporary file to hold it");
+  ::unlink(pattern.c_str());
+  std::vector<std::byte> block(std::size_t{1} << 20);
+  std::uint64_t total = 0;
+  for (;;) {
+    const ssize_t n = ::read(fd, block.data(), block.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int number = errno;
+      ::close(copy);
+      return io_error(number, name, "cannot read");
+    }
+    if (n == 0) break;
+    for (ssize_t done = 0; done < n;) {
+      const ssize_t w = ::write(copy, block.data() + done, static_cast<std::size_t>(n - done));
+      if (w < 0 && errno == EINTR) continue;
+      if (w < 0) {
+        const int number = errno;
+        ::close(copy);
+        return io_error(number, name, "cannot hold it in a temporary file (TMPDIR)");
+      }
+      done += w;
+    }
+    total += static_cast<std::uint64_t>(n);
+  }
+  return SourcePtr(std::make_shared<FileSource>(copy, total, name));
+}
+
+/// Takes `fd`.
+Result<SourcePtr> from_descriptor(int fd, const std::string& name) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) {
+    const int number = errno;
+    ::close(fd);
+    return io_error(number, name, "cannot open");
+  }
+  if (S_ISDIR(st.st_mode)) {
+    ::close(fd);
+    return io_error(EISDIR, name, "");
+  }
+  if (S_ISREG(st.st_mode)) {
+    return SourcePtr(std::make_shared<FileSource>(fd, static_cast<std::uint64_t>(st.st_size), name));
+  }
+  auto copy = spool(fd, name);
+  ::close(fd);
+  return copy;
+}
+
+}  // namespace
+
+Result<SourcePtr> open_file(const std::filesystem::path& path) {
+  return guarded([&]() -> Result<SourcePtr> {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return io_error(errno, path.string(), "cannot open");
+    return from_descriptor(fd, path.string());
+  });
+}
+
+Result<SourcePtr> open_standard_input() {
+  return guarded([&]() -> Result<SourcePtr> {
+    const int fd = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0) return io_error(errno, "(standard input)", "cannot open");
+    return from_descriptor(fd, "(standard input)");
+  });
+}
+
+SourcePtr memory_source(std::vector<std::byte> bytes, std::string name) {
+  return std::make_shared<MemorySource>(std::move(bytes), std::move(name));
+}
+
+}  // namespace netcl::ckpt

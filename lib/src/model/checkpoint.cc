@@ -1,0 +1,272 @@
+// The value tree and the walk that names its tensors.
+#include "netcl/ckpt/checkpoint.h"
+
+#include <fmt/format.h>
+#include <algorithm>
+#include <bit>
+#include <charconv>
+
+#include "base/text.h"
+#include "base/try.h"
+#include "model/tree.h"
+
+namespace netcl::ckpt {
+
+const char* to_string(Format format) {
+  switch (format) {
+    case Format::npz: return "npz";
+    case Format::npy: return "npy";
+    case Format::netcl: return "netcl";
+    case Format::pickle: return "pickle";
+    case Format::torch: return "torch";
+    case Format::torch_legacy: return "torch-legacy";
+    case Format::safetensors: return "safetensors";
+  }
+  return "npz";
+}
+
+ValueId Tree::push(Node node) {
+  nodes_.push_back(node);
+  return static_cast<ValueId>(nodes_.size() - 1);
+}
+
+ValueId Tree::add_text(ValueKind kind, std::string_view text) {
+  const Node node{kind, static_cast<std::uint32_t>(text.size()), text_.size()};
+  text_.append(text);
+  return push(node);
+}
+
+ValueId Tree::add_none() { return push({ValueKind::none, 0, 0}); }
+ValueId Tree::add_boolean(bool value) { return push({ValueKind::boolean, 0, value ? 1U : 0U}); }
+ValueId Tree::add_integer(std::int64_t value) {
+  return push({ValueKind::integer, 0, static_cast<std::uint64_t>(value)});
+}
+
+ValueId Tree::add_big_integer(std::string_view decimal) {
+  std::int64_t small;
+  const auto [end, error] = std::from_chars(decimal.data(), decimal.data() + decimal.size(), small);
+  if (error == std::errc() && end == decimal.data() + decimal.size()) return add_integer(small);
+  return add_text(ValueKind::big_integer, decimal);
+}
+
+ValueId Tree::add_real(double value) { return push({ValueKind::real, 0, std::bit_cast<std::uint64_t>(value)}); }
+
+ValueId Tree::add_complex(double real, double imaginary) {
+  complexes_.emplace_back(real, imaginary);
+  return push({ValueKind::complex, 0, complexes_.size() - 1});
+}
+
+ValueId Tree::add_string(std::string_view text) { return add_text(ValueKind::string, text); }
+ValueId Tree::add_bytes(std::string_view bytes) { return add_text(ValueKind::bytes, bytes); }
+ValueId Tree::add_name(std::string_view qualified_name) { return add_text(ValueKind::name, qualified_name); }
+
+ValueId Tree::add_tensor(Tensor tensor) {
+  tensors_.push_back(std::move(tensor));
+  return push({ValueKind::tensor, 0, tensors_.size() - 1});
+}
+
+ValueId Tree::add_scalar(Tensor tensor) {
+  tensors_.push_back(std::move(tensor));
+  return push({ValueKind::scalar, 0, tensors_.size() - 1});
+}
+
+Tree::Node Tree::sequence_node(ValueKind kind, std::span<const ValueId> items) {
+  const Node node{kind, static_cast<std::uint32_t>(items.size()), items_.size()};
+  items_.insert(items_.end(), items.begin(), items.end());
+  return node;
+}
+
+Tree::Node Tree::dict_node(std::span<const Entry> entries) {
+  const Node node{ValueKind::dict, static_cast<std::uint32_t>(entries.size()), entries_.size()};
+  entries_.insert(entries_.end(), entries.begin(), entries.end());
+  return node;
+}
+
+// An opaque's first item is a string node that holds the global's name.
+Tree::Node Tree::opaque_node(std::string_view global, std::span<const ValueId> parts) {
+  const ValueId name = add_string(global);
+  const Node node{ValueKind::opaque, static_cast<std::uint32_t>(parts.size()), items_.size()};
+  items_.push_back(name);
+  items_.insert(items_.end(), parts.begin(), parts.end());
+  return node;
+}
+
+ValueId Tree::add_sequence(ValueKind kind, std::span<const ValueId> items) { return push(sequence_node(kind, items)); }
+ValueId Tree::add_dict(std::span<const Entry> entries) { return push(dict_node(entries)); }
+ValueId Tree::add_opaque(std::string_view global, std::span<const ValueId> parts) {
+  return push(opaque_node(global, parts));
+}
+
+ValueId Tree::reserve() { return add_none(); }
+void Tree::define_sequence(ValueId id, ValueKind kind, std::span<const ValueId> items) {
+  nodes_[id] = sequence_node(kind, items);
+}
+void Tree::define_dict(ValueId id, std::span<const Entry> entries) { nodes_[id] = dict_node(entries); }
+void Tree::define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts) {
+  const Node node = opaque_node(global, parts);
+  nodes_[id] = node;
+}
+
+double Tree::real(ValueId id) const {
+  return kind(id) == ValueKind::complex ? complexes_[nodes_[id].data].first : std::bit_cast<double>(nodes_[id].data);
+}
+
+double Tree::imaginary(ValueId id) const {
+  return kind(id) == ValueKind::complex ? complexes_[nodes_[id].data].second : 0.0;
+}
+
+std::string_view Tree::text(ValueId id) const {
+  const Node& node = nodes_[id];
+  if (node.kind == ValueKind::opaque) return text(items_[node.data]);
+  return std::string_view(text_).substr(node.data, node.count);
+}
+
+std::span<const ValueId> Tree::items(ValueId id) const {
+  const Node& node = nodes_[id];
+  return std::span(items_).subspan(node.data + (node.kind == ValueKind::opaque ? 1 : 0), node.count);
+}
+
+std::span<const Tree::Entry> Tree::entries(ValueId id) const {
+  const Node& node = nodes_[id];
+  if (node.kind != ValueKind::dict) return {};
+  return std::span(entries_).subspan(node.data, node.count);
+}
+
+const Tree::Entry* Tree::find(ValueId dict, std::string_view key) const {
+  for (const Entry& e : entries(dict)) {
+    if (kind(e.key) == ValueKind::string && text(e.key) == key) return &e;
+  }
+  return nullptr;
+}
+
+std::size_t num_children(const Tree& tree, ValueId id) {
+  switch (tree.kind(id)) {
+    case ValueKind::list:
+    case ValueKind::tuple:
+    case ValueKind::set:
+    case ValueKind::frozenset:
+    case ValueKind::opaque: return tree.items(id).size();
+    case ValueKind::dict: return tree.entries(id).size();
+    default: return 0;
+  }
+}
+
+ValueId child(const Tree& tree, ValueId id, std::size_t i) {
+  return tree.kind(id) == ValueKind::dict ? tree.entries(id)[i].value : tree.items(id)[i];
+}
+
+std::vector<bool> contains_tensor(const Tree& tree, ValueId root) {
+  // Reverse reachability: collect edges from the root once, then flood from the tensors.
+  std::vector<bool> seen(tree.size()), contains(tree.size());
+  std::vector<std::pair<ValueId, ValueId>> edges;  // (child, parent)
+  std::vector<ValueId> queue{root};
+  std::vector<ValueId> tensors;
+  seen[root] = true;
+  while (!queue.empty()) {
+    const ValueId id = queue.back();
+    queue.pop_back();
+    if (tree.kind(id) == ValueKind::tensor) tensors.push_back(id);
+    for (std::size_t i = 0, n = num_children(tree, id); i < n; ++i) {
+      const ValueId c = child(tree, id, i);
+      edges.emplace_back(c, id);
+      if (!seen[c]) {
+        seen[c] = true;
+        queue.push_back(c);
+      }
+    }
+  }
+  std::sort(edges.begin(), edges.end());
+  for (ValueId t : tensors) contains[t] = true;
+  queue = std::move(tensors);
+  while (!queue.empty()) {
+    const ValueId id = queue.back();
+    queue.pop_back();
+    for (auto it = std::lower_bound(edges.begin(), edges.end(), std::pair{id, ValueId{0}});
+         it != edges.end() && it->first == id; ++it) {
+      if (!contains[it->second]) {
+        contains[it->second] = true;
+        queue.push_back(it->second);
+      }
+    }
+  }
+  return contains;
+}
+
+std::string key_text(const Tree& tree, ValueId key) {
+  switch (tree.kind(key)) {
+    case ValueKind::string: return to_valid_utf8(tree.text(key));
+    case ValueKind::big_integer:
+    case ValueKind::name: return std::string(tree.text(key));
+    case ValueKind::integer: return fmt::format("{}", tree.integer(key));
+    case ValueKind::boolean: return tree.boolean(key) ? "True" : "False";
+    case ValueKind::real: return fmt::format("{}", tree.real(key));
+    case ValueKind::none: return "None";
+    case ValueKind::bytes: return to_valid_utf8(tree.text(key));
+    default: return fmt::format("<key {}>", key);
+  }
+}
+
+Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, const Limits& limits) {
+  return guarded([&]() -> Result<std::vector<NamedTensor>> {
+    const Tree& tree = checkpoint.tree;
+    std::vector<NamedTensor> out;
+    const std::vector<bool> wanted = contains_tensor(tree, checkpoint.root);
+    if (!wanted[checkpoint.root]) return out;
+
+    struct Frame {
+      ValueId id;
+      std::size_t next;
+      std::size_t name_bytes;  // of the path down to here
+    };
+    std::vector<Frame> stack{{checkpoint.root, 0, 0}};
+    std::vector<bool> open(tree.size());  // on the stack now: a second visit is a cycle
+    std::string name;
+    std::vector<PathStep> path;
+    std::uint64_t budget_bytes = limits.max_name_bytes;
+    std::uint64_t steps = 0;  // elements passed over, tensors or not
+    auto emit = [&](ValueId id) -> Result<void> {
+      const std::uint64_t cost = name.size() + path.size() * sizeof(PathStep);
+      if (out.size() >= limits.max_names || cost > budget_bytes) {
+        return fail(ErrorCode::limit_exceeded, "shared containers would give more than {} tensor names", out.size());
+      }
+      budget_bytes -= cost;
+      out.push_back({name, path, id});
+      return {};
+    };
+    if (tree.kind(checkpoint.root) == ValueKind::tensor) {
+      CKPT_CHECK(emit(checkpoint.root));
+      return out;
+    }
+    open[checkpoint.root] = true;
+    while (!stack.empty()) {
+      Frame& top = stack.back();
+      if (top.next == num_children(tree, top.id)) {
+        open[top.id] = false;
+        stack.pop_back();
+        if (!path.empty()) path.pop_back();
+        continue;
+      }
+      if (++steps > 16 * limits.max_values)
+        return fail(ErrorCode::limit_exceeded, "shared containers make the checkpoint too large to list");
+      const std::size_t i = top.next++;
+      const ValueId c = child(tree, top.id, i);
+      if (!wanted[c] || open[c]) continue;
+      const bool keyed = tree.kind(top.id) == ValueKind::dict;
+      name.resize(top.name_bytes);
+      if (stack.size() > 1) name += '.';
+      name += keyed ? key_text(tree, tree.entries(top.id)[i].key) : fmt::format("{}", i);
+      path.push_back(keyed ? PathStep{PathStep::Kind::key, tree.entries(top.id)[i].key}
+                           : PathStep{PathStep::Kind::index, static_cast<std::uint32_t>(i)});
+      if (tree.kind(c) == ValueKind::tensor) {
+        CKPT_CHECK(emit(c));
+        path.pop_back();
+      } else {
+        open[c] = true;
+        stack.push_back({c, 0, name.size()});
+      }
+    }
+    return out;
+  });
+}
+
+}  // namespace netcl::ckpt

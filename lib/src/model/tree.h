@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/checkpoint.h"
+
+namespace netcl::ckpt {
+
+/// Children of a container or opaque: the items, or a dict's values (not its keys).
+std::size_t num_children(const Tree& tree, ValueId id);
+ValueId child(const Tree& tree, ValueId id, std::size_t index);
+
+/// For each value below `root`: is it, or does it lead to, a tensor? Linear, whatever is shared.
+std::vector<bool> contains_tensor(const Tree& tree, ValueId root);
+
+/// A dict key as one step of a dotted name.
+std::string key_text(const Tree& tree, ValueId key);
+
+}  // namespace netcl::ckpt

@@ -30,8 +30,9 @@ void read_sidecar(const std::filesystem::path& path, const ReadOptions& options,
 Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string& where, const ReadOptions& options,
                                    Checkpoint& out);
 
-/// JSON text as values of `tree`. Duplicate keys, NaN literals and invalid UTF-8 are errors with the
-/// byte offset; nesting is bounded, and not by the stack.
+/// JSON text, NaN and Infinity as Python writes them included, as values of `tree`.
+/// Errors, with the byte offset: truncated; corrupt (a key twice, invalid UTF-8, trailing bytes);
+/// limit_exceeded (max_json_bytes, max_depth, max_values).
 Result<ValueId> parse_json(std::string_view text, const Limits& limits, Tree& tree);
 
 }  // namespace netcl::ckpt

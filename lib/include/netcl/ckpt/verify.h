@@ -1,0 +1,61 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/format.h"
+
+namespace netcl::ckpt {
+
+/// A tensor that a strict load would ask for.
+struct ExpectedTensor {
+  std::string name;
+  std::string dtype;  ///< NumPy's name; "" accepts any
+  std::vector<std::uint64_t> shape;
+};
+
+struct VerifyOptions {
+  Limits limits;
+  /// Also look for NaN and Inf in every tensor of floating-point or complex numbers.
+  bool finite = false;
+  /// Compare names, dtypes and shapes with these; nothing is compared where absent.
+  std::optional<std::vector<ExpectedTensor>> expected;
+  /// Threads; 0 is one for each core.
+  unsigned jobs = 0;
+};
+
+struct VerifyReport {
+  std::string path;
+  std::optional<Format> format;  ///< absent where the file is too broken to tell
+  std::uint64_t file_bytes = 0;
+  std::uint64_t num_tensors = 0;
+  std::uint64_t checked_bytes = 0;  ///< decoded bytes that were read through
+  Problems problems;                ///< in the order of the file, each member's together
+
+  /// False where any problem is an error or unsafe: `netcl-ckpt verify` exits 1.
+  bool sound() const;
+};
+
+/// Reads all of a checkpoint and reports what is wrong with it: structure, every CRC, headers against
+/// payloads, netcl's pair, pickle safety. Runs nothing that a pickle holds.
+/// Errors: io, out_of_memory, unsupported where it is no checkpoint: it could not look. A file that is
+/// recognised but broken beyond listing is a report with one problem.
+Result<VerifyReport> verify(const std::filesystem::path& path, const VerifyOptions& options = {});
+
+/// The same for an open source; `path` may be empty.
+Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path, const VerifyOptions& options = {});
+
+/// What `checkpoint` holds, as an expectation of another.
+/// Errors: limit_exceeded.
+Result<std::vector<ExpectedTensor>> expectations_of(const Checkpoint& checkpoint, const Limits& limits = {});
+
+/// Expectations in a JSON file: {"name": [2, 3]} or {"name": {"dtype": "float32", "shape": [2, 3]}},
+/// or the output of `netcl-ckpt inspect --json`.
+/// Errors: io, corrupt, limit_exceeded.
+Result<std::vector<ExpectedTensor>> read_expectations(const std::filesystem::path& path, const Limits& limits = {});
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/source.h"
+
+namespace netcl::ckpt {
+
+/// A file that appears under its name complete, or not at all. Bytes go to an unnamed temporary file
+/// in the target's folder (a hidden random name where the file system has no O_TMPFILE); commit()
+/// makes them durable and puts them in place in one step. Destroyed without commit(), it leaves
+/// nothing behind and the target as it was.
+/// Threads: write_at() may be called concurrently; everything else by one thread.
+class OutputFile {
+ public:
+  /// `replace`: whether an existing target may be replaced; its permissions are kept. A symbolic link
+  /// is followed, so that the file it points to is replaced and the link stays.
+  /// Errors: io; invalid_argument where the target exists and `replace` is false.
+  static Result<OutputFile> create(const std::filesystem::path& target, bool replace);
+
+  OutputFile(OutputFile&&) noexcept;
+  OutputFile& operator=(OutputFile&&) noexcept;
+  ~OutputFile();
+
+  /// Claims `size_bytes` on the disk, so that a lack of space is found before the work.
+  /// Errors: io (no space). A file system that cannot preallocate is no error.
+  Result<void> preallocate(std::uint64_t size_bytes);
+
+  Result<void> write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes);
+
+  /// What has been written so far, for reading back before the commit.
+  /// Lifetime: independent of this object.
+  Result<SourcePtr> reopen(std::uint64_t size_bytes) const;
+
+  /// Cuts the file to `size_bytes`, syncs it, puts it in place of the target and syncs the folder.
+  /// Errors: io; invalid_argument where the target appeared meanwhile and `replace` is false.
+  Result<void> commit(std::uint64_t size_bytes);
+
+ private:
+  struct State;
+  explicit OutputFile(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/format.h"
+
+namespace netcl::ckpt {
+
+/// One piece of the file to be written: literal bytes, then a payload that is pulled when its turn
+/// comes. In a zip a part is a member, elsewhere parts follow one another.
+struct WritePart {
+  std::string name;  ///< zip: the member's name. Elsewhere the tensor's, for messages
+  std::string head;  ///< literal bytes: an npy header, a format's header, opcodes
+  /// Bytes of the payload's storage from offset_bytes on, size_bytes() of them, as they lie there; or,
+  /// with `in_c_order`, the tensor's elements in C order, little-endian.
+  std::optional<Tensor> payload;
+  bool in_c_order = false;
+  std::string tail;   ///< zip members: none
+  std::string extra;  ///< zip: an extra field for the central directory
+
+  /// Zip: the member as it is stored elsewhere, header and CRC included, moved without decoding.
+  std::optional<StoredForm> moved;
+  std::uint64_t moved_size_bytes = 0;  ///< decoded
+
+  std::uint64_t size_bytes() const {
+    return moved ? moved_size_bytes : head.size() + (payload ? payload->size_bytes() : 0) + tail.size();
+  }
+};
+
+/// All of one file, in order. Sizes are exact before the first byte is pulled.
+struct WritePlan {
+  bool zip = false;
+  bool deflate = false;  ///< zip: compress what is not moved, where it shrinks
+  bool best = false;     ///< with the better and slower codec
+  std::vector<WritePart> parts;
+};
+
+/// How a checkpoint is laid out in a target format. Nothing is read of the payloads.
+/// Errors: unsupported, naming the tensor or value that the format cannot hold.
+struct LayoutOptions {
+  enum class Compression : std::uint8_t { keep, none, fast, best } compression = Compression::keep;
+  bool compact = false;  ///< torch: each tensor gets a storage of its own size
+};
+Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& options);
+Result<WritePlan> plan_npy(const Checkpoint& checkpoint);
+Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint);
+Result<WritePlan> plan_pickle(const Checkpoint& checkpoint);
+Result<WritePlan> plan_torch(const Checkpoint& checkpoint, const LayoutOptions& options);
+
+}  // namespace netcl::ckpt

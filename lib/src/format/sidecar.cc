@@ -1,0 +1,155 @@
+// netcl's sidecar: save_checkpoint() writes the arrays to NAME.npz and everything else to a JSON file
+// beside it, {"optim_state": {…}, "config": {…}}; older netcl kept {"type", "layers"} of a model there.
+//
+// netcl 0.4.4 names the JSON by Path.with_suffix(), which eats a dotted stem: saving to "run.v2" gives
+// run.v2.npz and run.json, and saving "run.v3" then overwrites run.json. So X.json is looked for first,
+// and a shortened name only counts where no X.npz of its own claims it and netcl's first words are in it.
+//
+// The two files are not written atomically, and a real optimizer's arrays stop json.dump() half-way:
+// that torn pair is what a user meets most. Whatever is wrong here is a Problem, never an Error:
+// the arrays are still good.
+#include <algorithm>
+#include <map>
+
+#include "base/try.h"
+#include "format/readers.h"
+
+namespace netcl::ckpt {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<std::string> read_text(const fs::path& path, const Limits& limits) {
+  CKPT_TRY(const SourcePtr source, open_file(path));
+  if (source->size_bytes() > limits.max_json_bytes) {
+    return fail(ErrorCode::limit_exceeded, "{} bytes of JSON are more than the limit of {}", source->size_bytes(),
+                limits.max_json_bytes);
+  }
+  std::string text(source->size_bytes(), '\0');
+  CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(text))));
+  return text;
+}
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);  // not a pipe, which would block
+}
+
+/// Beside "run.v2.npz": "run.v2.json", else the "run.json" that with_suffix() makes of "run.v2".
+fs::path find_sidecar(const fs::path& npz) {
+  if (npz.extension() != ".npz") return {};
+  const fs::path own = fs::path(npz).replace_extension(".json");
+  if (is_file(own)) return own;
+  const fs::path stem = npz.parent_path() / npz.stem();
+  const fs::path shortened = fs::path(stem).replace_extension(".json");
+  if (!stem.has_extension() || !is_file(shortened) || is_file(fs::path(stem).replace_extension(".npz"))) return {};
+  constexpr std::string_view kFirstWords = "{\"optim_state\"";
+  std::byte head[kFirstWords.size()];
+  const auto source = open_file(shortened);
+  if (!source || !(*source)->read_at(0, head)) return {};
+  const std::string_view text(reinterpret_cast<const char*>(head), sizeof head);
+  return text == kFirstWords ? shortened : fs::path{};
+}
+
+using Shape = std::vector<std::uint64_t>;
+
+/// The shape of nested lists of numbers by their first elements; nothing where they are not that.
+std::optional<Shape> shape_of(const Tree& tree, ValueId id) {
+  Shape shape;
+  while (tree.kind(id) == ValueKind::list) {
+    const auto items = tree.items(id);
+    shape.push_back(items.size());
+    if (items.empty()) return shape;
+    id = items[0];
+  }
+  const bool number = tree.kind(id) == ValueKind::real || tree.kind(id) == ValueKind::integer;
+  return number ? std::optional(shape) : std::nullopt;
+}
+
+/// netcl's optimizers keep one array, or a tuple of them, for each parameter, of the parameter's shape:
+/// Adam's "moments" are pairs, SGD's "velocity" and EMA's "shadow" are not. Gives those shapes, one for
+/// each parameter; nothing where the state is of another kind.
+std::vector<Shape> parameter_shapes(const Tree& tree, ValueId optim_state) {
+  std::vector<Shape> shapes;
+  for (std::string_view key : {"moments", "velocity", "shadow"}) {
+    const Tree::Entry* state = tree.find(optim_state, key);
+    if (state == nullptr || tree.kind(state->value) != ValueKind::list) continue;
+    for (ValueId parameter : tree.items(state->value)) {
+      if (key == "moments") {
+        if (tree.kind(parameter) != ValueKind::list || tree.items(parameter).empty()) return {};
+        parameter = tree.items(parameter)[0];
+      }
+      const auto shape = shape_of(tree, parameter);
+      if (!shape) return {};
+      shapes.push_back(*shape);
+    }
+    return shapes;
+  }
+  return shapes;
+}
+
+/// A shape of which the optimizer has more than the arrays beside it, if there is one. Fewer is
+/// usual: frozen parameters, buffers.
+std::optional<Shape> contradiction(const Checkpoint& c, ValueId optim_state) {
+  std::map<Shape, std::int64_t> unclaimed;
+  for (const Tree::Entry& e : c.tree.entries(c.root)) {
+    if (c.tree.kind(e.value) == ValueKind::tensor) ++unclaimed[c.tree.tensor(e.value).shape];
+  }
+  for (const Shape& shape : parameter_shapes(c.tree, optim_state)) {
+    if (--unclaimed[shape] < 0) return shape;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& out) {
+  const fs::path sidecar = find_sidecar(path);
+  if (sidecar.empty()) return;
+  const std::string npz_name = path.filename().string();
+  const std::string json_name = sidecar.filename().string();
+  const auto report = [&](const char* code, Severity severity, std::optional<std::uint64_t> offset_bytes,
+                          std::string message) {
+    out.problems.push_back({code, severity, json_name, offset_bytes, std::move(message), ""});
+  };
+
+  const auto text = read_text(sidecar, options.limits);
+  auto parsed = text ? parse_json(*text, options.limits, out.tree) : tl::make_unexpected(text.error());
+  if (!parsed) {
+    const Error& e = parsed.error();
+    if (e.code != ErrorCode::truncated && e.code != ErrorCode::corrupt) {
+      return report("sidecar-unread", Severity::warning, e.offset_bytes,
+                    fmt::format("the sidecar of '{}' was left out: {}", npz_name, e.message));
+    }
+    return report("torn-pair", Severity::error, e.offset_bytes,
+                  fmt::format("'{0}' beside '{1}' is {2}: config and optimizer state are lost, the arrays are not; "
+                              "save the pair again, or move '{0}' away to use the arrays alone",
+                              json_name, npz_name, e.code == ErrorCode::truncated ? "cut short" : "damaged"));
+  }
+  const auto has = [&](std::string_view key) { return out.tree.find(*parsed, key) != nullptr; };
+  if (!has("optim_state") && !has("config") && !has("layers")) {
+    return report(
+        "foreign-sidecar", Severity::warning, std::nullopt,
+        fmt::format("'{}' has neither config nor optim_state, so it is not netcl's, and was ignored", json_name));
+  }
+  if (sidecar.stem() != path.stem()) {
+    report("shared-sidecar", Severity::note, std::nullopt,
+           fmt::format("netcl shortens the sidecar's name, so '{}' may be of another checkpoint than '{}'", json_name,
+                       npz_name));
+  }
+  if (const Tree::Entry* state = out.tree.find(*parsed, "optim_state")) {
+    if (const auto shape = contradiction(out, state->value)) {
+      report("sidecar-mismatch", Severity::error, std::nullopt,
+             fmt::format("'{}' was made for other arrays than '{}': its optimizer state has a parameter of shape ({}) "
+                         "for which there is no array",
+                         json_name, npz_name, fmt::join(*shape, ", ")));
+    }
+  }
+  const auto before = out.tree.entries(out.attributes);
+  std::vector<Tree::Entry> entries(before.begin(), before.end());
+  const auto added = out.tree.entries(*parsed);
+  entries.insert(entries.end(), added.begin(), added.end());
+  out.attributes = out.tree.add_dict(entries);
+}
+
+}  // namespace netcl::ckpt

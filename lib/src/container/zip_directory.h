@@ -8,7 +8,7 @@
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/source.h"
-#include "netcl/ckpt/tensor.h"
+#include "netcl/ckpt/storage.h"
 
 namespace netcl::ckpt {
 

@@ -19,37 +19,6 @@ namespace {
 
 constexpr std::uint64_t kPanelBytes = std::uint64_t{8} << 20;
 
-class FileStorage final : public Storage {
- public:
-  FileStorage(SourcePtr source, std::uint64_t offset_bytes, std::uint64_t size_bytes) {
-    form_.source = std::move(source);
-    form_.offset_bytes = offset_bytes;
-    form_.stored_bytes = size_bytes;
-  }
-  std::uint64_t size_bytes() const override { return form_.stored_bytes; }
-  bool seekable() const override { return true; }
-  const StoredForm& stored_form() const override { return form_; }
-  Result<std::unique_ptr<StorageReader>> open() const override {
-    return std::unique_ptr<StorageReader>(std::make_unique<Reader>(form_));
-  }
-
- private:
-  class Reader final : public StorageReader {
-   public:
-    explicit Reader(const StoredForm& form) : form_(form) {}
-    Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) override {
-      if (offset_bytes > form_.stored_bytes || dst.size() > form_.stored_bytes - offset_bytes) {
-        return fail(ErrorCode::internal, "read past the end of a storage");
-      }
-      return form_.source->read_at(form_.offset_bytes + offset_bytes, dst);
-    }
-
-   private:
-    StoredForm form_;
-  };
-  StoredForm form_;
-};
-
 bool has_strides(const Tensor& t, const std::vector<std::uint64_t>& dense) {
   for (std::size_t i = 0; i < t.shape.size(); ++i) {
     if (t.shape[i] > 1 && t.strides[i] != dense[i]) return false;
@@ -58,22 +27,6 @@ bool has_strides(const Tensor& t, const std::vector<std::uint64_t>& dense) {
 }
 
 }  // namespace
-
-const char* to_string(Compression compression) {
-  switch (compression) {
-    case Compression::none: return "none";
-    case Compression::deflate: return "deflate";
-    case Compression::bzip2: return "bzip2";
-    case Compression::lzma: return "lzma";
-    case Compression::zstd: return "zstd";
-    case Compression::xz: return "xz";
-  }
-  return "none";
-}
-
-StoragePtr file_storage(SourcePtr source, std::uint64_t offset_bytes, std::uint64_t size_bytes) {
-  return std::make_shared<FileStorage>(std::move(source), offset_bytes, size_bytes);
-}
 
 std::vector<std::uint64_t> c_strides(std::span<const std::uint64_t> shape) {
   std::vector<std::uint64_t> strides(shape.size());

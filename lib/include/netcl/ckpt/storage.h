@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/source.h"
+
+namespace netcl::ckpt {
+
+enum class Compression : std::uint8_t { none, deflate, bzip2, lzma, zstd, xz };
+
+/// "none", "deflate", … Lifetime: static storage.
+const char* to_string(Compression compression);
+
+/// How a storage lies in its file, for tools that move bytes without decoding them.
+struct StoredForm {
+  SourcePtr source;
+  std::uint64_t offset_bytes = 0;  ///< of the stored (perhaps compressed) bytes in `source`
+  std::uint64_t stored_bytes = 0;
+  Compression compression = Compression::none;
+  std::optional<std::uint32_t> crc32;  ///< of the decoded bytes, header included; where recorded
+  /// Decoded bytes that precede the storage in the same stored unit: the npy header of a zip member.
+  std::uint64_t header_bytes = 0;
+};
+
+/// A cursor over one storage's decoded bytes.
+/// Threads: one thread at a time.
+class StorageReader {
+ public:
+  virtual ~StorageReader() = default;
+  /// Fills `dst` from `offset_bytes` on. Ascending offsets are cheap; on a compressed storage a step
+  /// back starts again from the beginning. A reader that has been read from 0 to the end in
+  /// ascending order without gaps has also checked the CRC, where one is recorded.
+  /// Errors: truncated, corrupt, checksum_mismatch, io.
+  virtual Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) = 0;
+};
+
+/// A run of bytes that tensors share: torch's storage, a zip member's payload, a range of a pickle.
+/// Reading is lazy; nothing is kept between calls.
+/// Threads: all members may be called concurrently; each thread opens its own reader.
+class Storage {
+ public:
+  virtual ~Storage() = default;
+  virtual std::uint64_t size_bytes() const = 0;  ///< decoded
+  virtual Result<std::unique_ptr<StorageReader>> open() const = 0;
+  /// True where reads at any offset cost the same.
+  virtual bool seekable() const = 0;
+  virtual const StoredForm& stored_form() const = 0;
+};
+
+using StoragePtr = std::shared_ptr<const Storage>;
+
+/// `size_bytes` bytes of `source` as they are. The caller has checked that they are there.
+StoragePtr file_storage(SourcePtr source, std::uint64_t offset_bytes, std::uint64_t size_bytes);
+
+}  // namespace netcl::ckpt

@@ -20,8 +20,9 @@ struct WritePart {
   /// with `in_c_order`, the tensor's elements in C order, little-endian.
   std::optional<Tensor> payload;
   bool in_c_order = false;
-  std::string tail;   ///< zip members: none
-  std::string extra;  ///< zip: an extra field for the central directory
+  std::string tail;      ///< literal bytes after the payload
+  std::string extra;     ///< zip: extra fields for the central directory
+  bool deflate = false;  ///< zip: compress, where it shrinks; otherwise stored
 
   /// Zip: the member as it is stored elsewhere, header and CRC included, moved without decoding.
   std::optional<StoredForm> moved;
@@ -35,8 +36,7 @@ struct WritePart {
 /// All of one file, in order. Sizes are exact before the first byte is pulled.
 struct WritePlan {
   bool zip = false;
-  bool deflate = false;  ///< zip: compress what is not moved, where it shrinks
-  bool best = false;     ///< with the better and slower codec
+  bool best = false;  ///< zip: deflate with the better and slower codec
   std::vector<WritePart> parts;
 };
 

@@ -90,7 +90,8 @@ std::string zip_local_header(const ZipEntry& entry) {
   return out + entry.name + extra;
 }
 
-std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64_t offset_bytes) {
+std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64_t offset_bytes,
+                                  std::string_view comment) {
   std::string out;
   for (const ZipEntry& e : entries) {
     std::string extra;
@@ -145,8 +146,8 @@ std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64
   put(out, clamp16(count));
   put(out, clamp32(bytes));
   put(out, clamp32(offset_bytes));
-  put(out, std::uint16_t{0});
-  return out;
+  put(out, static_cast<std::uint16_t>(comment.size()));
+  return out.append(comment);
 }
 
 }  // namespace netcl::ckpt

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace netcl::ckpt {
 
@@ -29,7 +30,8 @@ void place_zip_data(ZipEntry& entry, std::uint64_t alignment);
 std::string zip_local_header(const ZipEntry& entry);
 
 /// The central directory and the end records, zip64 where a number needs it, for a directory that
-/// begins at `offset_bytes`. The same entries give the same bytes: times are 1980-01-01.
-std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64_t offset_bytes);
+/// begins at `offset_bytes`; `comment` is under 64 KiB. The same entries give the same bytes: times are 1980-01-01.
+std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64_t offset_bytes,
+                                  std::string_view comment);
 
 }  // namespace netcl::ckpt

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/format.h"
 
@@ -36,15 +37,17 @@ struct WritePart {
 /// All of one file, in order. Sizes are exact before the first byte is pulled.
 struct WritePlan {
   bool zip = false;
-  bool best = false;  ///< zip: deflate with the better and slower codec
+  bool best = false;    ///< zip: deflate with the better and slower codec
+  std::string comment;  ///< zip: the archive's comment, under 64 KiB
   std::vector<WritePart> parts;
 };
 
 /// How a checkpoint is laid out in a target format. Nothing is read of the payloads.
 /// Errors: unsupported, naming the tensor or value that the format cannot hold.
 struct LayoutOptions {
-  enum class Compression : std::uint8_t { keep, none, fast, best } compression = Compression::keep;
-  bool compact = false;  ///< torch: each tensor gets a storage of its own size
+  CompressionChoice compression = CompressionChoice::keep;
+  bool compact = false;           ///< torch: each tensor gets a storage of its own size
+  bool embed_attributes = false;  ///< npz: carry the attributes inside, for the caller writes no sidecar
 };
 Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& options);
 Result<WritePlan> plan_npy(const Checkpoint& checkpoint);

@@ -143,8 +143,9 @@ ZipEntry entry_for(const WritePart& part) {
   return e;
 }
 
-Result<std::uint64_t> finish_zip(std::span<const ZipEntry> entries, std::uint64_t at, OutputFile& out) {
-  const std::string directory = zip_central_directory(entries, at);
+Result<std::uint64_t> finish_zip(const WritePlan& plan, std::span<const ZipEntry> entries, std::uint64_t at,
+                                 OutputFile& out) {
+  const std::string directory = zip_central_directory(entries, at, plan.comment);
   CKPT_CHECK(out.write_at(at, bytes_of(directory)));
   return at + directory.size();
 }
@@ -182,7 +183,7 @@ class PositionedWriter {
     CKPT_CHECK(outcome.result());
     if (!plan_.zip) return end_;
     CKPT_CHECK(write_headers());
-    return finish_zip(entries_, end_, out_);
+    return finish_zip(plan_, entries_, end_, out_);
   }
 
  private:
@@ -303,7 +304,7 @@ class DeflatingWriter {
           if (!outcome_.stopped()) outcome_.take(append(*b), plan_.parts[b->part]);
         }));
     CKPT_CHECK(outcome_.result());
-    return finish_zip(entries_, end_, out_);
+    return finish_zip(plan_, entries_, end_, out_);
   }
 
  private:

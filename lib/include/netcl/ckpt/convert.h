@@ -1,0 +1,76 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/dtype.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/limits.h"
+
+namespace netcl::ckpt {
+
+enum class CompressionChoice : std::uint8_t {
+  keep,  ///< as each tensor was stored; what need not be touched is moved without decoding
+  none,  ///< stored, payloads aligned to 64 bytes
+  fast,  ///< deflate, ISA-L level 1
+  best,  ///< deflate, zlib level 9
+};
+
+struct ConvertOptions {
+  Limits limits;
+  /// The target's format; by default from the extension of the output path.
+  std::optional<Format> to;
+  CompressionChoice compression = CompressionChoice::keep;
+  /// float16, bfloat16, float32 or float64: cast the tensors of these four types, to nearest even.
+  std::optional<ScalarType> dtype;
+  std::vector<std::string> only;  ///< globs; the tensors that `dtype` applies to, all where empty
+  bool strict = false;            ///< a finite number that a cast turns into Inf is an error
+  /// Extended regular expressions and what to put for each match ("\1" is a group), in this order.
+  std::vector<std::pair<std::string, std::string>> renames;
+  std::vector<std::string> include;  ///< globs on dotted names; all where empty
+  std::vector<std::string> exclude;
+  bool replace = false;        ///< the output may exist
+  bool dry_run = false;        ///< plan and report, write nothing
+  bool verify = false;         ///< read the result back and compare every tensor before it takes its place
+  bool compact = false;        ///< torch: a view keeps only what it uses, not its whole storage
+  bool embed_sidecar = false;  ///< npz: metadata inside the archive instead of a `.json` beside it
+  unsigned jobs = 0;           ///< threads; 0 is one for each core
+  /// Called by any thread with bytes done and in all, once for each block.
+  std::function<void(std::uint64_t, std::uint64_t)> progress;
+  const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, nothing changed
+  /// Receives the finished file instead of the file system, in order.
+  std::function<Result<void>(std::span<const std::byte>)> sink;
+};
+
+struct ConvertReport {
+  std::string path;
+  Format format = Format::npz;
+  std::uint64_t file_bytes = 0;    ///< of the output; an estimate in a dry run that deflates
+  std::uint64_t source_bytes = 0;  ///< of the input
+  std::uint64_t num_tensors = 0;
+  std::uint64_t tensor_bytes = 0;      ///< decoded
+  std::uint64_t overflows = 0;         ///< finite numbers that a cast turned into Inf
+  std::optional<std::string> sidecar;  ///< the `.json` written beside the npz
+  std::vector<std::string> tensors;    ///< names in the output, in order
+};
+
+/// Writes the checkpoint `in` as `out`, atomically. Input and output may be the same file.
+/// Errors: everything that reading may give; unsafe where the input would need a pickle's call;
+/// unsupported, naming the tensor or value that the target cannot hold; invalid_argument where `out`
+/// exists and may not be replaced, or two tensors would get one name; io; cancelled. Nothing is left
+/// behind.
+Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesystem::path& out,
+                              const ConvertOptions& options = {});
+
+/// The same for an opened checkpoint.
+Result<ConvertReport> convert(Checkpoint in, const std::filesystem::path& out, const ConvertOptions& options = {});
+
+}  // namespace netcl::ckpt

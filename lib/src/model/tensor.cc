@@ -1,14 +1,17 @@
 // Views of storages, and their elements in C order whatever the layout.
 //
 // A contiguous tensor streams. Any other (Fortran order, torch's transposed, sliced and expanded
-// views) is gathered: from a copy of the range it spans where that is small or the storage is
-// compressed, else panel by panel. A panel is a box of consecutive output rows; along the dimension
-// with the smallest stride its elements are runs in the file, each read once and scattered.
+// views) is gathered: from a copy of the range it spans where that is small, else panel by panel. A
+// panel is a box of consecutive output rows; along the dimension with the smallest stride its elements
+// are runs in the file, read in ascending order and scattered. Over a compressed storage each panel is
+// one more pass of inflating, so panels are larger there: bounded memory is bought with time.
+// Rejected: a copy of the whole array, which a few kilobytes of DEFLATE can make arbitrarily large.
 #include "netcl/ckpt/tensor.h"
 
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <optional>
 
 #include "base/checked.h"
 #include "base/try.h"
@@ -18,12 +21,50 @@ namespace netcl::ckpt {
 namespace {
 
 constexpr std::uint64_t kPanelBytes = std::uint64_t{8} << 20;
+// Elements further apart than this are read one by one, not with what lies between them.
+constexpr std::uint64_t kMaxGapBytes = 4096;
 
 bool has_strides(const Tensor& t, const std::vector<std::uint64_t>& dense) {
   for (std::size_t i = 0; i < t.shape.size(); ++i) {
     if (t.shape[i] > 1 && t.strides[i] != dense[i]) return false;
   }
   return true;
+}
+
+/// Bytes from the first element to the end of the last; nothing where that is beyond 64 bits.
+std::optional<std::uint64_t> span_of(const Tensor& t) {
+  std::optional<std::uint64_t> elements = 1;
+  for (std::size_t d = 0; d < t.shape.size() && elements; ++d) {
+    if (t.shape[d] == 0) return 0;
+    const auto along = checked_mul(t.shape[d] - 1, t.strides[d]);
+    elements = along ? checked_add(*elements, *along) : std::nullopt;
+  }
+  return elements ? checked_mul(*elements, t.dtype.item_bytes) : std::nullopt;
+}
+
+/// Copies `count` items, `from_step` and `to_step` bytes apart. Compilers turn the memcpy of a
+/// constant size into one move, and of a variable one into a call.
+template <std::size_t kItemBytes>
+void copy_items(std::byte* to, std::uint64_t to_step, const std::byte* from, std::uint64_t from_step,
+                std::uint64_t count) {
+  for (; count > 0; --count, to += to_step, from += from_step) std::memcpy(to, from, kItemBytes);
+}
+
+void copy_items(std::byte* to, std::uint64_t to_step, const std::byte* from, std::uint64_t from_step,
+                std::uint64_t count, std::uint64_t item_bytes) {
+  if (to_step == item_bytes && from_step == item_bytes) {
+    std::memcpy(to, from, count * item_bytes);
+    return;
+  }
+  switch (item_bytes) {
+    case 1: return copy_items<1>(to, to_step, from, from_step, count);
+    case 2: return copy_items<2>(to, to_step, from, from_step, count);
+    case 4: return copy_items<4>(to, to_step, from, from_step, count);
+    case 8: return copy_items<8>(to, to_step, from, from_step, count);
+    case 16: return copy_items<16>(to, to_step, from, from_step, count);
+    default:
+      for (; count > 0; --count, to += to_step, from += from_step) std::memcpy(to, from, item_bytes);
+  }
 }
 
 }  // namespace
@@ -111,23 +152,29 @@ Result<void> TensorReader::State::fill_panel() {
     if (extent > 1) dims.push_back({extent, tensor.strides[d], out_strides[d]});
   }
   std::stable_sort(dims.begin(), dims.end(), [](const Dim& a, const Dim& b) { return a.in_stride < b.in_stride; });
-  // The innermost dimension in the file is the run; where it is not dense, a run is one element.
+  // The run goes along the densest dimension, in pieces of at most a panel. A stride of 0 repeats what
+  // was read last.
   Dim inside{1, 1, 1};
-  if (!dims.empty() && dims.front().in_stride == 1) {
-    inside = dims.front();
-    dims.erase(dims.begin());
+  const auto densest = std::find_if(dims.begin(), dims.end(), [](const Dim& d) { return d.in_stride > 0; });
+  if (densest != dims.end() && densest->in_stride <= std::max<std::uint64_t>(kMaxGapBytes / item, 1)) {
+    inside = *densest;
+    dims.erase(densest);
   }
-  run.resize(inside.extent * item);
+  const std::uint64_t in_step = inside.in_stride * item, out_step = inside.out_stride * item;
+  const std::uint64_t piece = std::clamp<std::uint64_t>(kPanelBytes / in_step, 1, inside.extent);
   std::vector<std::uint64_t> index(dims.size(), 0);
   std::uint64_t in = base, out = 0;
+  std::optional<std::uint64_t> held;  // where in the file the bytes in `run` begin
   for (;;) {
-    CKPT_CHECK(fetch(in, run));
-    std::byte* to = panel.data() + out * item;
-    if (inside.out_stride == 1) {
-      std::memcpy(to, run.data(), run.size());
-    } else {
-      for (std::uint64_t i = 0; i < inside.extent; ++i)
-        std::memcpy(to + i * inside.out_stride * item, run.data() + i * item, item);
+    for (std::uint64_t i = 0; i < inside.extent; i += piece) {
+      const std::uint64_t count = std::min(piece, inside.extent - i);
+      const std::uint64_t from = in + i * inside.in_stride;
+      if (held != from) {
+        run.resize((count - 1) * in_step + item);
+        CKPT_CHECK(fetch(from, run));
+        held = from;
+      }
+      copy_items(panel.data() + out * item + i * out_step, out_step, run.data(), in_step, count, item);
     }
     std::size_t d = 0;
     for (; d < dims.size(); ++d) {
@@ -157,25 +204,25 @@ Result<TensorReader> TensorReader::open(const Tensor& tensor, std::uint64_t max_
     s.tensor = tensor;
     s.total_bytes = tensor.size_bytes();
     CKPT_TRY(s.reader, tensor.storage->open());
+    const auto span_bytes = span_of(tensor);
+    const auto end = span_bytes ? checked_add(tensor.offset_bytes, *span_bytes) : std::nullopt;
+    if (s.total_bytes > 0 && (!end || *end > tensor.storage->size_bytes())) {
+      return fail(ErrorCode::corrupt, "the tensor lies beyond its storage of {} bytes", tensor.storage->size_bytes());
+    }
     s.contiguous = tensor.is_c_contiguous();
     if (s.contiguous || s.total_bytes == 0) return TensorReader(std::move(state));
 
-    const std::uint64_t item = tensor.dtype.item_bytes;
-    std::uint64_t last = 0;
-    for (std::size_t d = 0; d < tensor.shape.size(); ++d) last += (tensor.shape[d] - 1) * tensor.strides[d];
-    const std::uint64_t span_bytes = (last + 1) * item;
-    if (span_bytes <= kPanelBytes || !tensor.storage->seekable()) {
-      if (span_bytes > max_buffered_bytes) {
-        return fail(ErrorCode::limit_exceeded,
-                    "reading a compressed array in another order needs {} bytes of memory; decompress the file first",
-                    span_bytes);
-      }
-      s.span.resize(span_bytes);
+    // Over a compressed storage a panel is a whole pass.
+    const std::uint64_t panel_bytes =
+        tensor.storage->seekable() ? kPanelBytes : std::max(max_buffered_bytes, kPanelBytes);
+    if (*span_bytes <= panel_bytes) {
+      s.span.resize(*span_bytes);
       CKPT_CHECK(s.reader->read(tensor.offset_bytes, s.span));
     }
+    const std::uint64_t item = tensor.dtype.item_bytes;
     s.out_strides = c_strides(tensor.shape);
-    while (s.split + 1 < tensor.shape.size() && s.out_strides[s.split] * item > kPanelBytes) ++s.split;
-    s.panel_rows = std::max<std::uint64_t>(1, kPanelBytes / (s.out_strides[s.split] * item));
+    while (s.split + 1 < tensor.shape.size() && s.out_strides[s.split] * item > panel_bytes) ++s.split;
+    s.panel_rows = std::max<std::uint64_t>(1, panel_bytes / (s.out_strides[s.split] * item));
     return TensorReader(std::move(state));
   });
 }

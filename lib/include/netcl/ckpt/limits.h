@@ -33,8 +33,9 @@ struct Limits {
   /// A tensor's logical bytes over its storage's bytes. torch's expand() gives stride 0, so a file of
   /// a few bytes can describe petabytes; real expanded tensors stay far below this factor.
   std::uint64_t max_expansion = std::uint64_t{1} << 16;
-  /// What one non-sequential read of a compressed payload may keep in memory.
-  std::uint64_t max_buffered_bytes = std::uint64_t{1} << 30;
+  /// What reading one compressed payload in another order may keep in memory. A payload of N times
+  /// that is decompressed N times.
+  std::uint64_t max_buffered_bytes = std::uint64_t{64} << 20;
 };
 
 }  // namespace netcl::ckpt

@@ -35,14 +35,13 @@ std::vector<std::uint64_t> c_strides(std::span<const std::uint64_t> shape);
 std::vector<std::uint64_t> f_strides(std::span<const std::uint64_t> shape);
 
 /// Streams a tensor's elements in C order, little-endian: what its SHA-256 is taken of, and what
-/// `numpy.ascontiguousarray(a).astype(little-endian).tobytes()` gives. Memory is bounded by
-/// `max_buffered_bytes` whatever the tensor's size.
+/// `numpy.ascontiguousarray(a).astype(little-endian).tobytes()` gives. Memory is bounded by 16 MiB,
+/// or for a compressed payload in another order by twice `max_buffered_bytes`, whatever the size.
 /// Threads: one thread at a time.
 class TensorReader {
  public:
-  /// Errors: unsupported for an object array; limit_exceeded where the tensor's order needs more
-  /// memory than allowed.
-  static Result<TensorReader> open(const Tensor& tensor, std::uint64_t max_buffered_bytes = std::uint64_t{1} << 30);
+  /// Errors: unsupported for an object array; corrupt where the tensor lies beyond its storage.
+  static Result<TensorReader> open(const Tensor& tensor, std::uint64_t max_buffered_bytes = std::uint64_t{64} << 20);
 
   TensorReader(TensorReader&&) noexcept;
   TensorReader& operator=(TensorReader&&) noexcept;

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "netcl/ckpt/checkpoint.h"
-#include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/format.h"
 

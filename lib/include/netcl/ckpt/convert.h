@@ -14,15 +14,9 @@
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/storage.h"
 
 namespace netcl::ckpt {
-
-enum class CompressionChoice : std::uint8_t {
-  keep,  ///< as each tensor was stored; what need not be touched is moved without decoding
-  none,  ///< stored, payloads aligned to 64 bytes
-  fast,  ///< deflate, ISA-L level 1
-  best,  ///< deflate, zlib level 9
-};
 
 struct ConvertOptions {
   Limits limits;

@@ -16,6 +16,14 @@ enum class Compression : std::uint8_t { none, deflate, bzip2, lzma, zstd, xz };
 /// "none", "deflate", … Lifetime: static storage.
 const char* to_string(Compression compression);
 
+/// What a writer does about compression.
+enum class CompressionChoice : std::uint8_t {
+  keep,  ///< as each tensor was stored; what need not be touched is moved without decoding
+  none,  ///< stored, payloads aligned to 64 bytes
+  fast,  ///< deflate, ISA-L level 1
+  best,  ///< deflate, zlib level 9
+};
+
 /// How a storage lies in its file, for tools that move bytes without decoding them.
 struct StoredForm {
   SourcePtr source;

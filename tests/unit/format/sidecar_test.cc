@@ -84,19 +84,19 @@ TEST_CASE("sidecar: what a sidecar can be, and what is said of it", "[format][ho
       {R"({"optim_state": {"moments": ["array"], "velocity": [[9]]}})", "", {}, {}},
       {R"({"optim_state": {"moments": [[]]}})", "", {}, {}},
       {R"({"optim_state": []})", "", {}, {}},
-};
-for (const Row& row : rows) {
-  CAPTURE(row.text.substr(0, 60));
-  TemporaryDirectory folder;
-  folder.write("a.json", row.text);
-  const auto c = with_sidecar(folder / "a.npz", {{2}, {3, 1}});
-  REQUIRE(codes(c) == row.codes);
-  if (c.problems.empty()) continue;
-  CHECK(to_string(c.problems[0].severity) == std::string(to_string(row.severity)));
-  CHECK(c.problems[0].offset_bytes == row.offset_bytes);
-  CHECK(c.problems[0].where == "a.json");
-  CHECK(c.problems[0].message.find("a.") != std::string::npos);
-}
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.text.substr(0, 60));
+    TemporaryDirectory folder;
+    folder.write("a.json", row.text);
+    const auto c = with_sidecar(folder / "a.npz", {{2}, {3, 1}});
+    REQUIRE(codes(c) == row.codes);
+    if (c.problems.empty()) continue;
+    CHECK(to_string(c.problems[0].severity) == std::string(to_string(row.severity)));
+    CHECK(c.problems[0].offset_bytes == row.offset_bytes);
+    CHECK(c.problems[0].where == "a.json");
+    CHECK(c.problems[0].message.find("a.") != std::string::npos);
+  }
 }
 
 TEST_CASE("sidecar: the name that netcl shortens counts only where it is plausible", "[format]") {

@@ -3,32 +3,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "catch.h"
+#include "sample.h"
 
 using namespace netcl::ckpt;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "output-file-XXXXXX").string();
-    path = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::size_t count() const { return static_cast<std::size_t>(std::distance(fs::directory_iterator(path), {})); }
-  fs::path path;
-};
-
-std::string contents(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void put(const fs::path& path, std::string_view text) { std::ofstream(path, std::ios::binary) << text; }
 
 Result<void> write_all(const fs::path& path, bool replace, std::string_view text) {
   auto out = OutputFile::create(path, replace);
@@ -54,33 +35,33 @@ TEST_CASE("output_file: appears whole on commit, with nothing beside it", "[io]"
   REQUIRE((*again)->read_at(0, std::as_writable_bytes(std::span(read))));
   CHECK(std::string_view(read, 4) == "abcd");
   REQUIRE(out->commit(4));
-  CHECK(contents(target) == "abcd");
-  CHECK(folder.count() == 1);
+  CHECK(read_text(target) == "abcd");
+  CHECK(folder.num_files() == 1);
 }
 
 TEST_CASE("output_file: dropped without commit it leaves the old file and nothing else", "[io]") {
   TemporaryFolder folder;
   const fs::path target = folder.path / "a.bin";
-  put(target, "old");
+  write_text(target, "old");
   {
     auto out = OutputFile::create(target, true);
     REQUIRE(out);
     REQUIRE(out->write_at(0, std::as_bytes(std::span("new", 3))));
   }
-  CHECK(contents(target) == "old");
-  CHECK(folder.count() == 1);
+  CHECK(read_text(target) == "old");
+  CHECK(folder.num_files() == 1);
 }
 
 TEST_CASE("output_file: keeps the mode of what it replaces", "[io]") {
   TemporaryFolder folder;
   const fs::path target = folder.path / "a.bin";
-  put(target, "old");
+  write_text(target, "old");
   REQUIRE(::chmod(target.c_str(), 0640) == 0);
   REQUIRE(write_all(target, true, "new"));
   struct stat st;
   REQUIRE(::stat(target.c_str(), &st) == 0);
   CHECK((st.st_mode & 07777) == 0640);
-  CHECK(contents(target) == "new");
+  CHECK(read_text(target) == "new");
 }
 
 TEST_CASE("output_file: a new file gets the mode that umask leaves", "[io]") {
@@ -98,27 +79,27 @@ TEST_CASE("output_file: refuses an existing target unless told to replace it", "
   const fs::path target = folder.path / "a.bin";
   auto early = OutputFile::create(target, false);
   REQUIRE(early);
-  put(target, "old");
+  write_text(target, "old");
   const auto late = OutputFile::create(target, false);
   REQUIRE_FALSE(late);
   CHECK(late.error().code == ErrorCode::invalid_argument);
   const auto committed = early->commit(0);  // the target appeared after create()
   REQUIRE_FALSE(committed);
   CHECK(committed.error().code == ErrorCode::invalid_argument);
-  CHECK(contents(target) == "old");
+  CHECK(read_text(target) == "old");
 }
 
 TEST_CASE("output_file: follows a symbolic link and leaves it a link", "[io]") {
   TemporaryFolder folder;
   fs::create_directory(folder.path / "real");
-  put(folder.path / "real" / "a.bin", "old");
+  write_text(folder.path / "real" / "a.bin", "old");
   fs::create_symlink("real/a.bin", folder.path / "link");
   fs::create_symlink("real/b.bin", folder.path / "dangling");
   REQUIRE(write_all(folder.path / "link", true, "new"));
   REQUIRE(write_all(folder.path / "dangling", false, "made"));
   CHECK(fs::is_symlink(folder.path / "link"));
-  CHECK(contents(folder.path / "real" / "a.bin") == "new");
-  CHECK(contents(folder.path / "real" / "b.bin") == "made");
+  CHECK(read_text(folder.path / "real" / "a.bin") == "new");
+  CHECK(read_text(folder.path / "real" / "b.bin") == "made");
   fs::create_symlink("loop", folder.path / "loop");
   CHECK_FALSE(write_all(folder.path / "loop", true, "x"));
 }

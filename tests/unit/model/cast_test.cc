@@ -1,27 +1,14 @@
 #include "model/cast.h"
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "catch.h"
+#include "sample.h"
 
 using namespace netcl::ckpt;
 
 namespace {
-
-template <class T>
-Tensor tensor_of(const std::vector<T>& values, ScalarType type) {
-  std::vector<std::byte> bytes(values.size() * sizeof(T));
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  Tensor t;
-  t.dtype = make_dtype(type);
-  t.shape = {values.size()};
-  t.strides = {1};
-  const std::uint64_t size = bytes.size();
-  t.storage = file_storage(memory_source(std::move(bytes), "memory"), 0, size);
-  return t;
-}
 
 template <class To, class From>
 std::vector<To> cast(const std::vector<From>& values, ScalarType from, ScalarType to,

@@ -1,0 +1,335 @@
+// convert: select and change the tensors, lay them out in the target's format, and let the engine pull
+// them into a temporary file that takes the target's place when it is whole.
+#include "netcl/ckpt/convert.h"
+
+#include <fnmatch.h>
+#include <regex.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+
+#include "base/try.h"
+#include "format/structure.h"
+#include "format/write_plan.h"
+#include "model/cast.h"
+#include "model/rebuild.h"
+#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/output_file.h"
+#include "ops/write_file.h"
+
+namespace netcl::ckpt {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
+  return std::any_of(globs.begin(), globs.end(),
+                     [&](const std::string& g) { return ::fnmatch(g.c_str(), name.c_str(), 0) == 0; });
+}
+
+/// One --rename. POSIX regular expressions: std::regex recurses on the text's length.
+class Renamer {
+ public:
+  static Result<Renamer> compile(const std::string& pattern, std::string replacement) {
+    Renamer r;
+    r.replacement_ = std::move(replacement);
+    r.regex_.reset(new regex_t);
+    if (const int status = ::regcomp(r.regex_.get(), pattern.c_str(), REG_EXTENDED); status != 0) {
+      char why[128];
+      ::regerror(status, r.regex_.get(), why, sizeof why);
+      delete r.regex_.release();
+      return fail(ErrorCode::invalid_argument, "'{}' is no regular expression: {}", pattern, why);
+    }
+    return r;
+  }
+
+  /// Every match that is not empty is replaced.
+  std::string apply(const std::string& name) const {
+    std::string out;
+    std::size_t at = 0;
+    std::array<regmatch_t, 10> groups;
+    while (at < name.size() &&
+           ::regexec(regex_.get(), name.c_str() + at, groups.size(), groups.data(), at > 0 ? REG_NOTBOL : 0) == 0 &&
+           groups[0].rm_eo > groups[0].rm_so) {
+      out.append(name, at, static_cast<std::size_t>(groups[0].rm_so));
+      for (std::size_t i = 0; i < replacement_.size(); ++i) {
+        const char c = replacement_[i];
+        if (c != '\\' || i + 1 == replacement_.size()) {
+          out += c;
+          continue;
+        }
+        const char next = replacement_[++i];
+        const std::size_t group = static_cast<std::size_t>(next - '0');
+        if (next < '0' || next > '9') {
+          out += next;
+        } else if (groups[group].rm_so >= 0) {
+          out.append(name, at + static_cast<std::size_t>(groups[group].rm_so),
+                     static_cast<std::size_t>(groups[group].rm_eo - groups[group].rm_so));
+        }
+      }
+      at += static_cast<std::size_t>(groups[0].rm_eo);
+    }
+    return out.append(name, std::min(at, name.size()));
+  }
+
+ private:
+  struct Free {
+    void operator()(regex_t* r) const {
+      ::regfree(r);
+      delete r;
+    }
+  };
+  std::unique_ptr<regex_t, Free> regex_;
+  std::string replacement_;
+};
+
+Result<Format> target_format(const fs::path& out, const ConvertOptions& options) {
+  if (options.to) return *options.to;
+  std::string extension = out.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  static const std::array<std::pair<std::string_view, Format>, 8> kExtensions = {
+      {{".npz", Format::npz},
+       {".npy", Format::npy},
+       {".netcl", Format::netcl},
+       {".pkl", Format::pickle},
+       {".pickle", Format::pickle},
+       {".pt", Format::torch},
+       {".pth", Format::torch},
+       {".safetensors", Format::safetensors}}};
+  for (const auto& [known, format] : kExtensions) {
+    if (extension == known) return format;
+  }
+  return fail(ErrorCode::invalid_argument, "cannot tell the format from '{}'; say it with --to",
+              out.filename().string());
+}
+
+Result<void> refuse_unsafe(const Checkpoint& checkpoint) {
+  for (const Problem& p : checkpoint.problems) {
+    if (p.severity == Severity::unsafe) {
+      return fail_at(ErrorCode::unsafe, p.where, p.offset_bytes, "refused: it needs {}, which is never executed",
+                     p.global);
+    }
+  }
+  return {};
+}
+
+Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
+                         const std::shared_ptr<OverflowCount>& overflows) {
+  std::vector<Renamer> renamers;
+  for (const auto& [pattern, replacement] : options.renames) {
+    CKPT_TRY(auto renamer, Renamer::compile(pattern, replacement));
+    renamers.push_back(std::move(renamer));
+  }
+  RebuildRules rules;
+  if (!options.include.empty() || !options.exclude.empty()) {
+    rules.keep_tensor = [&](const std::string& name) {
+      return (options.include.empty() || matches_any(options.include, name)) && !matches_any(options.exclude, name);
+    };
+    rules.keep_value = [&](const std::string& name) { return !matches_any(options.exclude, name); };
+  }
+  if (!renamers.empty()) {
+    rules.rename = [&](std::string name) {
+      for (const Renamer& r : renamers) name = r.apply(name);
+      return name;
+    };
+  }
+  if (options.dtype) {
+    rules.change = [&](const std::string& name, const Tensor& tensor) -> Result<Tensor> {
+      const bool wanted = options.only.empty() || matches_any(options.only, name);
+      if (!wanted || !tensor.storage || !is_castable(tensor.dtype.type) || tensor.dtype.type == *options.dtype)
+        return tensor;
+      return cast_tensor(tensor, *options.dtype, overflows);
+    };
+  }
+  if (!rules.keep_tensor && !rules.rename && !rules.change) return {};
+  CKPT_TRY(checkpoint.root, rebuild(checkpoint.tree, checkpoint.root, rules, options.limits));
+  return {};
+}
+
+/// Whether the attributes are what netcl keeps in the `.json` beside an npz.
+bool is_sidecar(const Checkpoint& checkpoint) {
+  const auto entries = checkpoint.tree.entries(checkpoint.attributes);
+  return !entries.empty() && std::all_of(entries.begin(), entries.end(), [&](const Tree::Entry& e) {
+    const std::string_view key = checkpoint.tree.text(e.key);
+    return key == "config" || key == "optim_state";
+  });
+}
+
+/// `.netcl` keeps its architecture in a tensor that is listed; as an attribute it would be there twice.
+void drop_architecture(Checkpoint& checkpoint) {
+  constexpr std::string_view kMeta = "__netcl_meta__";
+  if (checkpoint.tree.find(checkpoint.attributes, kMeta) == nullptr ||
+      checkpoint.tree.find(checkpoint.root, kMeta) == nullptr)
+    return;
+  std::vector<Tree::Entry> rest;
+  for (const Tree::Entry& e : checkpoint.tree.entries(checkpoint.attributes)) {
+    if (checkpoint.tree.text(e.key) != kMeta) rest.push_back(e);
+  }
+  checkpoint.attributes = checkpoint.tree.add_dict(rest);
+}
+
+Result<WritePlan> plan_for(Format format, const Checkpoint& checkpoint, const LayoutOptions& layout) {
+  switch (format) {
+    case Format::npz: return plan_npz(checkpoint, layout);
+    case Format::netcl:
+      if (checkpoint.tree.find(checkpoint.root, "__netcl_meta__") == nullptr) {
+        return fail(ErrorCode::unsupported,
+                    "a .netcl file needs the model's architecture, which this checkpoint lacks; write an npz");
+      }
+      return plan_npz(checkpoint, layout);
+    case Format::npy: return plan_npy(checkpoint);
+    case Format::safetensors: return plan_safetensors(checkpoint);
+    case Format::pickle: return plan_pickle(checkpoint);
+    case Format::torch: return plan_torch(checkpoint, layout);
+    case Format::torch_legacy: break;
+  }
+  return fail(ErrorCode::unsupported, "torch's legacy format is read, not written; use --to torch");
+}
+
+Result<void> compare(const Tensor& a, const Tensor& b) {
+  const auto differs = [] { return fail(ErrorCode::internal, "what was written differs from what was read"); };
+  if (a.shape != b.shape || a.size_bytes() != b.size_bytes()) return differs();
+  if (!a.storage || !b.storage) return {};
+  CKPT_TRY(auto left, TensorReader::open(a));
+  CKPT_TRY(auto right, TensorReader::open(b));
+  const std::uint64_t item = std::max<std::uint64_t>(a.dtype.item_bytes, 1);
+  const std::size_t block = std::max<std::uint64_t>((std::uint64_t{1} << 20) / item, 1) * item;
+  std::vector<std::byte> x(block), y(block);
+  while (left.remaining_bytes() > 0) {
+    const std::size_t n = std::min<std::uint64_t>(block, left.remaining_bytes());
+    CKPT_CHECK(left.read(std::span(x).first(n)));
+    CKPT_CHECK(right.read(std::span(y).first(n)));
+    if (!std::equal(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(n), y.begin())) return differs();
+  }
+  return {};
+}
+
+/// Reads the temporary file back and compares every tensor with what it was made from.
+Result<void> verify_written(const SourcePtr& written, const fs::path& out, const Checkpoint& from,
+                            const ConvertOptions& options) {
+  ReadOptions read;
+  read.limits = options.limits;
+  read.sidecar = false;
+  CKPT_TRY(const Checkpoint back, read_checkpoint(written, out, read));
+  CKPT_TRY(const auto expected, list_tensors(from, options.limits));
+  CKPT_TRY(const auto found, list_tensors(back, options.limits));
+  if (found.size() != expected.size()) {
+    return fail(ErrorCode::internal, "{} tensors were written, {} are read back", expected.size(), found.size());
+  }
+  std::mutex mutex;
+  std::optional<Error> first;
+  tbb::parallel_for(std::size_t{0}, expected.size(), [&](std::size_t i) {
+    Result<void> same =
+        guarded([&] { return compare(from.tree.tensor(expected[i].value), back.tree.tensor(found[i].value)); });
+    if (same) return;
+    const std::lock_guard lock(mutex);
+    if (!first) {
+      first = same.error();
+      first->member = expected[i].name;
+    }
+  });
+  if (first) return tl::make_unexpected(*first);
+  return {};
+}
+
+Result<void> drain(const SourcePtr& written, const ConvertOptions& options) {
+  std::vector<std::byte> block(std::size_t{1} << 20);
+  for (std::uint64_t at = 0; at < written->size_bytes();) {
+    const auto part = std::span(block).first(std::min<std::uint64_t>(block.size(), written->size_bytes() - at));
+    CKPT_CHECK(written->read_at(at, part));
+    CKPT_CHECK(options.sink(part));
+    at += part.size();
+  }
+  return {};
+}
+
+Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
+  ConvertReport report;
+  report.path = out.string();
+  report.source_bytes = in.file_bytes;
+  CKPT_TRY(report.format, target_format(out, options));
+  CKPT_CHECK(refuse_unsafe(in));
+  auto overflows = std::make_shared<OverflowCount>(0);
+  CKPT_CHECK(apply_rules(in, options, overflows));
+  drop_architecture(in);
+
+  const bool npz = report.format == Format::npz || report.format == Format::netcl;
+  std::optional<std::string> sidecar;
+  if (npz && is_sidecar(in) && !options.embed_sidecar && !options.sink) {
+    CKPT_TRY(sidecar, to_plain_json(in.tree, in.attributes));
+    fs::path path = out;
+    report.sidecar = path.replace_extension(".json").string();
+  }
+  LayoutOptions layout;
+  layout.compression = options.compression;
+  layout.compact = options.compact;
+  layout.embed_attributes = !sidecar;
+  CKPT_TRY(const WritePlan plan, plan_for(report.format, in, layout));
+  CKPT_TRY(const auto tensors, list_tensors(in, options.limits));
+  report.num_tensors = tensors.size();
+  for (const NamedTensor& t : tensors) {
+    report.tensors.push_back(t.name);
+    report.tensor_bytes += in.tree.tensor(t.value).size_bytes();
+  }
+  if (options.dry_run) {
+    for (const WritePart& part : plan.parts) report.file_bytes += part.size_bytes();
+    return report;
+  }
+
+  const bool to_sink = static_cast<bool>(options.sink);
+  const fs::path target = to_sink ? fs::temp_directory_path() / "netcl-ckpt-output" : out;
+  CKPT_TRY(OutputFile file, OutputFile::create(target, options.replace || to_sink));
+  std::optional<OutputFile> json;
+  if (sidecar) {
+    CKPT_TRY(OutputFile side, OutputFile::create(*report.sidecar, options.replace));
+    CKPT_CHECK(side.write_at(0, std::as_bytes(std::span(*sidecar))));
+    json.emplace(std::move(side));
+  }
+  WriteControl control;
+  control.jobs = options.jobs;
+  control.progress = options.progress;
+  control.cancel = options.cancel;
+  CKPT_TRY(report.file_bytes, write_file(plan, file, control));
+  report.overflows = *overflows;
+  if (options.strict && report.overflows > 0) {
+    return fail(ErrorCode::invalid_argument, "{} numbers do not fit the target's range and would become Inf",
+                report.overflows);
+  }
+  if (options.verify) {
+    CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));
+    CKPT_CHECK(verify_written(written, out, in, options));
+  }
+  if (to_sink) {
+    CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));
+    CKPT_CHECK(drain(written, options));
+    return report;
+  }
+  CKPT_CHECK(file.commit(report.file_bytes));
+  if (json) CKPT_CHECK(json->commit(sidecar->size()));
+  return report;
+}
+
+}  // namespace
+
+Result<ConvertReport> convert(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
+  return guarded([&]() -> Result<ConvertReport> {
+    ReadOptions read;
+    read.limits = options.limits;
+    CKPT_TRY(Checkpoint checkpoint, read_checkpoint(in, read));
+    return convert(std::move(checkpoint), out, options);
+  });
+}
+
+Result<ConvertReport> convert(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
+  return guarded([&]() -> Result<ConvertReport> {
+    const std::string source = in.path;
+    auto report = convert_opened(std::move(in), out, options);
+    if (!report && report.error().file.empty()) report.error().file = source;
+    return report;
+  });
+}
+
+}  // namespace netcl::ckpt

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct ZipDirectory {
   std::vector<ZipMember> members;  ///< in the order of the central directory
   std::uint64_t central_offset = 0;
   std::uint64_t central_bytes = 0;
+  std::string comment;
 };
 
 /// True where the source is a zip: a local header at the start, or an end record at the end.
@@ -54,8 +56,9 @@ Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirect
 Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset,
                                       std::uint64_t header_bytes);
 
-/// Cross-member checks for verify: overlaps, members outside the file, gaps, trailing bytes,
-/// duplicate, absolute and ".." names.
-void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory, Problems& problems);
+/// Cross-member checks for verify: overlaps, data descriptors, gaps, duplicate, absolute and ".." names.
+/// `data_offsets`: where each member's data begins, 0 where that could not be found out.
+void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
+                      std::span<const std::uint64_t> data_offsets, Problems& problems);
 
 }  // namespace netcl::ckpt

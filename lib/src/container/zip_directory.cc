@@ -1,0 +1,560 @@
+// A strict reader of zip directories.
+//
+//   [prefix] { local header | name | extra | stored bytes [| data descriptor] }… [gap]
+//   { central header | name | extra | comment }… [zip64 end record | zip64 locator] end record | comment
+//
+// PKWARE APPNOTE.TXT 6.3.9: 4.3.7 local header, 4.3.9 data descriptor, 4.3.12 central header, 4.3.14
+// and 4.3.15 zip64 end records, 4.3.16 end record, 4.5.3 zip64 extra field.
+//
+// Why not libzip for this: it gives no member's offset, which bulk reads need, and lets duplicates and
+// headers that disagree pass. Where readers differ on a file (zipfile, libzip, unzip), that file can
+// show different tensors to different programs, so here it is an error, not a choice.
+#include "container/zip_directory.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "base/checked.h"
+#include "base/cursor.h"
+#include "base/text.h"
+#include "base/try.h"
+#include "codec/crc32.h"
+#include "codec/inflate.h"
+#include "container/zip_reader.h"
+
+namespace netcl::ckpt {
+namespace {
+
+constexpr std::uint32_t kLocalSignature = 0x04034b50;
+constexpr std::uint32_t kCentralSignature = 0x02014b50;
+constexpr std::uint32_t kEndSignature = 0x06054b50;
+constexpr std::uint32_t kEnd64Signature = 0x06064b50;
+constexpr std::uint32_t kLocator64Signature = 0x07064b50;
+constexpr std::uint32_t kDescriptorSignature = 0x08074b50;
+constexpr std::size_t kLocalBytes = 30;
+constexpr std::size_t kCentralBytes = 46;
+constexpr std::size_t kEndBytes = 22;
+constexpr std::size_t kEnd64Bytes = 56;
+constexpr std::size_t kLocator64Bytes = 20;
+constexpr std::size_t kMaxCommentBytes = 0xffff;
+constexpr std::uint32_t kMax32 = 0xffffffff;
+constexpr std::uint16_t kZip64Id = 0x0001;
+
+constexpr std::uint16_t kEncryptedFlag = 0x0001;
+constexpr std::uint16_t kDescriptorFlag = 0x0008;
+constexpr std::uint16_t kPatchFlag = 0x0020;
+constexpr std::uint16_t kStrongEncryptionFlag = 0x0040;
+constexpr std::uint16_t kUtf8Flag = 0x0800;
+constexpr std::uint16_t kMaskedFlag = 0x2000;
+
+constexpr std::uint16_t kStored = 0;
+constexpr std::uint16_t kDeflated = 8;
+
+/// Code page 437 from 0x80 on, in Unicode: what a name without the UTF-8 flag is by the specification.
+constexpr std::array<std::uint16_t, 128> kCodePage437 = {
+    0x00c7, 0x00fc, 0x00e9, 0x00e2, 0x00e4, 0x00e0, 0x00e5, 0x00e7, 0x00ea, 0x00eb, 0x00e8, 0x00ef, 0x00ee,
+    0x00ec, 0x00c4, 0x00c5, 0x00c9, 0x00e6, 0x00c6, 0x00f4, 0x00f6, 0x00f2, 0x00fb, 0x00f9, 0x00ff, 0x00d6,
+    0x00dc, 0x00a2, 0x00a3, 0x00a5, 0x20a7, 0x0192, 0x00e1, 0x00ed, 0x00f3, 0x00fa, 0x00f1, 0x00d1, 0x00aa,
+    0x00ba, 0x00bf, 0x2310, 0x00ac, 0x00bd, 0x00bc, 0x00a1, 0x00ab, 0x00bb, 0x2591, 0x2592, 0x2593, 0x2502,
+    0x2524, 0x2561, 0x2562, 0x2556, 0x2555, 0x2563, 0x2551, 0x2557, 0x255d, 0x255c, 0x255b, 0x2510, 0x2514,
+    0x2534, 0x252c, 0x251c, 0x2500, 0x253c, 0x255e, 0x255f, 0x255a, 0x2554, 0x2569, 0x2566, 0x2560, 0x2550,
+    0x256c, 0x2567, 0x2568, 0x2564, 0x2565, 0x2559, 0x2558, 0x2552, 0x2553, 0x256b, 0x256a, 0x2518, 0x250c,
+    0x2588, 0x2584, 0x258c, 0x2590, 0x2580, 0x03b1, 0x00df, 0x0393, 0x03c0, 0x03a3, 0x03c3, 0x00b5, 0x03c4,
+    0x03a6, 0x0398, 0x03a9, 0x03b4, 0x221e, 0x03c6, 0x03b5, 0x2229, 0x2261, 0x00b1, 0x2265, 0x2264, 0x2320,
+    0x2321, 0x00f7, 0x2248, 0x00b0, 0x2219, 0x00b7, 0x221a, 0x207f, 0x00b2, 0x25a0, 0x00a0};
+
+std::string from_code_page_437(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    const auto byte = static_cast<std::uint8_t>(c);
+    if (byte < 0x80) {
+      out += c;
+      continue;
+    }
+    const std::uint32_t u = kCodePage437[byte - 0x80U];
+    if (u >= 0x800) {
+      out += static_cast<char>(0xe0 | (u >> 12));
+      out += static_cast<char>(0x80 | ((u >> 6) & 0x3f));
+    } else {
+      out += static_cast<char>(0xc0 | (u >> 6));
+    }
+    out += static_cast<char>(0x80 | (u & 0x3f));
+  }
+  return out;
+}
+
+void add(Problems& problems, const char* code, Severity severity, const std::string& where, std::uint64_t offset,
+         std::string message) {
+  problems.push_back({code, severity, where, offset, std::move(message), ""});
+}
+
+/// Replaces the numbers that say 0xffffffff by the zip64 extra field's, in the order given.
+/// False where the field is needed and missing, or too short, or extra fields overrun.
+bool apply_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> values) {
+  std::size_t missing = 0;
+  for (const std::uint64_t* v : values) missing += *v == kMax32;
+  ByteCursor cursor(std::as_bytes(std::span(extra)));
+  // Fewer than four bytes at the end are padding that some writers leave.
+  while (cursor.ok() && cursor.remaining() >= 4) {
+    const std::uint16_t id = cursor.u16();
+    const std::uint16_t size = cursor.u16();
+    const auto body = cursor.take(size);
+    if (!cursor.ok()) return false;
+    if (id != kZip64Id || missing == 0) continue;
+    ByteCursor numbers(body);
+    for (std::uint64_t* v : values) {
+      if (*v == kMax32) *v = numbers.u64();
+    }
+    if (!numbers.ok()) return false;
+    missing = 0;
+  }
+  return missing == 0;
+}
+
+struct EndRecord {
+  std::uint64_t offset = 0;  // of the first end record, zip64 or not: where the directory must end
+  std::uint64_t count = 0;
+  std::uint64_t central_bytes = 0;
+  std::uint64_t central_offset = 0;
+  std::string comment;
+};
+
+tl::unexpected<Error> damaged(std::uint64_t offset, std::string_view what) {
+  return fail_at(ErrorCode::corrupt, "", offset, "{}", what);
+}
+
+/// The record at the very end; its comment must reach the end exactly.
+Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
+  const std::uint64_t size = source.size_bytes();
+  const std::uint64_t tail_bytes = std::min<std::uint64_t>(size, kEndBytes + kMaxCommentBytes);
+  const std::uint64_t base = size - tail_bytes;
+  std::vector<std::byte> tail(tail_bytes);
+  // Nearly every archive has no comment: one small read finds the record.
+  const std::uint64_t small = std::min<std::uint64_t>(tail_bytes, 4096);
+  CKPT_CHECK(source.read_at(size - small, std::span(tail).last(small)));
+  std::optional<std::uint64_t> at, at_with_rest;
+  std::uint64_t searched = small;
+  for (;;) {
+    for (std::uint64_t i = tail_bytes - searched; i + kEndBytes <= tail_bytes; ++i) {
+      if (load_le<std::uint32_t>(tail.data() + i) != kEndSignature) continue;
+      const std::uint64_t comment = load_le<std::uint16_t>(tail.data() + i + 20);
+      if (i + kEndBytes + comment == tail_bytes) at = i;
+      if (i + kEndBytes + comment < tail_bytes) at_with_rest = i;
+    }
+    if (at || searched == tail_bytes) break;
+    CKPT_CHECK(source.read_at(base, tail));
+    searched = tail_bytes;
+  }
+  if (!at && at_with_rest) {
+    at = at_with_rest;
+    const std::uint64_t end = *at + kEndBytes + load_le<std::uint16_t>(tail.data() + *at + 20);
+    add(problems, "trailing-bytes", Severity::error, "", base + end,
+        fmt::format("{} bytes follow the end of the archive", tail_bytes - end));
+  }
+  if (!at) {
+    return fail_at(ErrorCode::truncated, "", size,
+                   "the zip has no end record: the file was cut short, or more than 64 KiB follow it");
+  }
+
+  ByteCursor cursor{std::span(tail).subspan(*at)};
+  EndRecord end;
+  end.offset = base + *at;
+  cursor.skip(4);
+  const std::uint16_t disk = cursor.u16();
+  const std::uint16_t central_disk = cursor.u16();
+  const std::uint16_t count_here = cursor.u16();
+  end.count = cursor.u16();
+  end.central_bytes = cursor.u32();
+  end.central_offset = cursor.u32();
+  end.comment = cursor.text(cursor.u16());
+
+  bool zip64 = false;
+  if (end.offset >= kLocator64Bytes) {
+    std::array<std::byte, kLocator64Bytes> locator;
+    CKPT_CHECK(source.read_at(end.offset - kLocator64Bytes, locator));
+    ByteCursor l(locator);
+    zip64 = l.u32() == kLocator64Signature;
+    if (zip64) {
+      const std::uint32_t record_disk = l.u32();
+      const std::uint64_t record = l.u64();
+      const std::uint64_t expected = end.offset - kLocator64Bytes;
+      if (record_disk != 0) return fail_at(ErrorCode::unsupported, "", end.offset, "the zip is one part of several");
+      if (record > expected || expected - record < kEnd64Bytes)
+        return damaged(end.offset - kLocator64Bytes, "the zip64 locator points nowhere");
+      std::array<std::byte, kEnd64Bytes> bytes;
+      CKPT_CHECK(source.read_at(record, bytes));
+      ByteCursor r(bytes);
+      const bool signature = r.u32() == kEnd64Signature;
+      const std::uint64_t record_bytes = r.u64();
+      if (!signature || record_bytes < kEnd64Bytes - 12 || record_bytes != expected - record - 12) {
+        return damaged(record, "the zip64 end record is damaged");
+      }
+      r.skip(4);
+      if (r.u32() != 0 || r.u32() != 0)
+        return fail_at(ErrorCode::unsupported, "", record, "the zip is one part of several");
+      const std::uint64_t here = r.u64();
+      const std::uint64_t count = r.u64();
+      const std::uint64_t central_bytes = r.u64();
+      const std::uint64_t central_offset = r.u64();
+      // Where the short record is not all ones it must agree, or readers that pick one disagree.
+      const bool agrees = here == count && (end.count == 0xffff || end.count == count) &&
+                          (end.central_bytes == kMax32 || end.central_bytes == central_bytes) &&
+                          (end.central_offset == kMax32 || end.central_offset == central_offset);
+      if (!agrees) return damaged(record, "the zip64 end record contradicts the end record");
+      end.count = count;
+      end.central_bytes = central_bytes;
+      end.central_offset = central_offset;
+      end.offset = record;
+    }
+  }
+  if (!zip64 && (disk != 0 || central_disk != 0 || count_here != end.count)) {
+    return fail_at(ErrorCode::unsupported, "", end.offset, "the zip is one part of several");
+  }
+  return end;
+}
+
+}  // namespace
+
+Result<bool> looks_like_zip(const ByteSource& source) {
+  std::array<std::byte, 4> head;
+  if (source.size_bytes() < kEndBytes) return false;
+  CKPT_CHECK(source.read_at(0, head));
+  const std::uint32_t signature = load_le<std::uint32_t>(head.data());
+  return signature == kLocalSignature || signature == kEndSignature;
+}
+
+Result<ZipDirectory> read_zip_directory(const SourcePtr& source, const Limits& limits, Problems& problems) {
+  CKPT_TRY(EndRecord end, find_end(*source, problems));
+  if (end.central_offset > end.offset || end.central_bytes > end.offset - end.central_offset) {
+    return damaged(end.offset, "the end record places the directory beyond itself: the file is cut or damaged");
+  }
+  if (end.central_offset + end.central_bytes != end.offset) {
+    return damaged(end.offset, "the directory does not end where the end record begins");
+  }
+  if (end.count > limits.max_members) {
+    return fail_at(ErrorCode::limit_exceeded, "", end.offset, "{} members, more than {}", end.count,
+                   limits.max_members);
+  }
+  if (end.count > end.central_bytes / kCentralBytes)
+    return damaged(end.offset, "the end record counts more members than the directory has room for");
+
+  ZipDirectory directory;
+  directory.central_offset = end.central_offset;
+  directory.central_bytes = end.central_bytes;
+  directory.comment = std::move(end.comment);
+  directory.members.reserve(end.count);
+  std::vector<std::byte> bytes(end.central_bytes);
+  CKPT_CHECK(source->read_at(end.central_offset, bytes));
+  ByteCursor cursor(bytes);
+  while (cursor.remaining() > 0) {
+    const std::uint64_t at = end.central_offset + cursor.position();
+    ZipMember m;
+    const std::uint32_t signature = cursor.u32();
+    cursor.skip(4);
+    m.flags = cursor.u16();
+    m.method = cursor.u16();
+    cursor.skip(4);
+    m.crc32 = cursor.u32();
+    m.stored_bytes = cursor.u32();
+    m.size_bytes = cursor.u32();
+    const std::uint16_t name_bytes = cursor.u16();
+    const std::uint16_t extra_bytes = cursor.u16();
+    const std::uint16_t comment_bytes = cursor.u16();
+    std::uint64_t disk = cursor.u16();
+    cursor.skip(6);
+    m.header_offset = cursor.u32();
+    const std::string_view name = cursor.text(name_bytes);
+    const std::string_view extra = cursor.text(extra_bytes);
+    cursor.skip(comment_bytes);
+    if (!cursor.ok() || signature != kCentralSignature) return damaged(at, "the zip directory is damaged");
+    if ((m.flags & kUtf8Flag) != 0) {
+      if (!is_utf8(name)) return damaged(at, "a member's name says that it is UTF-8 and is not");
+      m.name = name;
+    } else {
+      m.name = from_code_page_437(name);
+    }
+    if (m.name.find('\0') != std::string::npos)
+      return damaged(at, "a member's name holds a NUL, where other readers end it");
+    if (!apply_zip64(extra, {&m.size_bytes, &m.stored_bytes, &m.header_offset})) {
+      return fail_at(ErrorCode::corrupt, m.name, at, "the zip64 sizes of this member are missing or damaged");
+    }
+    if (disk != 0) return fail_at(ErrorCode::unsupported, m.name, at, "the zip is one part of several");
+    directory.members.push_back(std::move(m));
+  }
+  if (directory.members.size() != end.count) {
+    add(problems, "zip-count", Severity::error, "", end.offset,
+        fmt::format("the end record counts {} members, the directory lists {}", end.count, directory.members.size()));
+  }
+  return directory;
+}
+
+Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirectory& directory, const ZipMember& member,
+                                        std::size_t head_bytes, Problems& problems) {
+  const std::uint64_t end = directory.central_offset;  // members lie before the directory
+  const std::uint64_t at = member.header_offset;
+  auto bad = [&](std::string_view what) { return fail_at(ErrorCode::corrupt, member.name, at, "{}", what); };
+  if (at > end || end - at < kLocalBytes) return bad("its local header would lie beyond the directory");
+  // Header, name and extras are mostly under 200 bytes; the same read brings what the caller wants.
+  const std::size_t guess = kLocalBytes + member.name.size() + 160 + head_bytes;
+  std::vector<std::byte> bytes(std::min<std::uint64_t>(guess, end - at));
+  CKPT_CHECK(source->read_at(at, bytes));
+  ByteCursor cursor(bytes);
+  const std::uint32_t signature = cursor.u32();
+  cursor.skip(2);
+  const std::uint16_t flags = cursor.u16();
+  const std::uint16_t method = cursor.u16();
+  cursor.skip(4);
+  const std::uint32_t crc = cursor.u32();
+  std::uint64_t stored_bytes = cursor.u32();
+  std::uint64_t size_bytes = cursor.u32();
+  const std::uint16_t name_bytes = cursor.u16();
+  const std::uint16_t extra_bytes = cursor.u16();
+  if (signature != kLocalSignature) return bad("there is no local header where the directory says");
+
+  ZipMemberData data;
+  data.offset_bytes = at + kLocalBytes + name_bytes + extra_bytes;
+  if (data.offset_bytes > end || member.stored_bytes > end - data.offset_bytes)
+    return bad("its data would reach into the directory");
+  const std::uint64_t wanted =
+      kLocalBytes + name_bytes + extra_bytes + std::min<std::uint64_t>(head_bytes, member.stored_bytes);
+  if (bytes.size() < wanted) {
+    const std::size_t have = bytes.size();
+    bytes.resize(wanted);
+    CKPT_CHECK(source->read_at(at + have, std::span(bytes).subspan(have)));
+  }
+  ByteCursor rest{std::span(bytes).subspan(kLocalBytes)};
+  const std::string_view name = rest.text(name_bytes);
+  const std::string_view extra = rest.text(extra_bytes);
+  const auto head = rest.take(std::min<std::uint64_t>(head_bytes, member.stored_bytes));
+  data.head.assign(head.begin(), head.end());
+
+  auto differs = [&](const char* what) {
+    add(problems, "zip-local-differs", Severity::error, member.name, at,
+        fmt::format("the local header and the directory disagree on the {}: readers may see different files", what));
+  };
+  const std::string local_name = (flags & kUtf8Flag) != 0 ? std::string(name) : from_code_page_437(name);
+  if (local_name != member.name) differs("name");
+  if (method != member.method) differs("method");
+  constexpr std::uint16_t kMatter = kEncryptedFlag | kDescriptorFlag | kPatchFlag | kStrongEncryptionFlag | kMaskedFlag;
+  if (((flags ^ member.flags) & kMatter) != 0) differs("flags");
+  if (!apply_zip64(extra, {&size_bytes, &stored_bytes})) differs("sizes");
+  // With a data descriptor the local header may leave these three empty.
+  const bool streamed = (flags & kDescriptorFlag) != 0;
+  if (!(streamed && crc == 0) && crc != member.crc32) differs("CRC");
+  if (!(streamed && size_bytes == 0) && size_bytes != member.size_bytes) differs("size");
+  if (!(streamed && stored_bytes == 0) && stored_bytes != member.stored_bytes) differs("stored size");
+  return data;
+}
+
+namespace {
+
+/// Reads a stored or deflated member, and checks its CRC where it is read through in order.
+class MemberReader final : public StorageReader {
+ public:
+  MemberReader(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes)
+      : source_(source), member_(member), data_offset_(data_offset), header_bytes_(header_bytes) {}
+
+  Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) override {
+    const std::uint64_t size = member_.size_bytes - header_bytes_;
+    if (offset_bytes > size || dst.size() > size - offset_bytes)
+      return fail(ErrorCode::internal, "read past the end of a member");
+    auto done = member_.method == kDeflated ? read_deflated(offset_bytes, dst) : read_stored(offset_bytes, dst);
+    if (!done && done.error().member.empty()) done.error().member = member_.name;
+    return done;
+  }
+
+ private:
+  Result<void> read_stored(std::uint64_t offset_bytes, std::span<std::byte> dst) {
+    CKPT_CHECK(source_->read_at(data_offset_ + header_bytes_ + offset_bytes, dst));
+    if (offset_bytes == 0) {  // in order from the start: begin with the header that comes before
+      std::vector<std::byte> header(header_bytes_);
+      CKPT_CHECK(source_->read_at(data_offset_, header));
+      crc_ = crc32(0, header);
+      summed_ = header_bytes_;
+    }
+    return sum(header_bytes_ + offset_bytes, dst);
+  }
+
+  Result<void> read_deflated(std::uint64_t offset_bytes, std::span<std::byte> dst) {
+    const std::uint64_t wanted = header_bytes_ + offset_bytes;
+    if (!inflater_ || wanted < position_) {
+      inflater_.emplace(source_, data_offset_, member_.stored_bytes);
+      position_ = 0;
+      summed_ = 0;
+      crc_ = 0;
+    }
+    std::vector<std::byte> skipped;
+    while (position_ < wanted) {
+      skipped.resize(std::min<std::uint64_t>(wanted - position_, std::uint64_t{64} << 10));
+      CKPT_CHECK(inflate(skipped));
+    }
+    return inflate(dst);
+  }
+
+  Result<void> inflate(std::span<std::byte> dst) {
+    CKPT_CHECK(inflater_->read(dst));
+    const std::uint64_t at = position_;
+    position_ += dst.size();
+    if (position_ == member_.size_bytes) CKPT_CHECK(inflater_->finish());
+    return sum(at, dst);
+  }
+
+  /// `at` counts from the member's start.
+  Result<void> sum(std::uint64_t at, std::span<const std::byte> bytes) {
+    if (at != summed_) return {};
+    crc_ = crc32(crc_, bytes);
+    summed_ += bytes.size();
+    if (summed_ == member_.size_bytes && crc_ != member_.crc32) {
+      return fail_at(ErrorCode::checksum_mismatch, member_.name, std::nullopt,
+                     "CRC-32 is {:08x}, the archive records {:08x}: the data is damaged", crc_, member_.crc32);
+    }
+    return {};
+  }
+
+  SourcePtr source_;
+  ZipMember member_;
+  std::uint64_t data_offset_;
+  std::uint64_t header_bytes_;
+  std::optional<Inflater> inflater_;
+  std::uint64_t position_ = 0;  // decoded bytes so far
+  std::uint64_t summed_ = 0;
+  std::uint32_t crc_ = 0;
+};
+
+class MemberStorage final : public Storage {
+ public:
+  MemberStorage(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes,
+                Compression compression)
+      : member_(member) {
+    form_ = {source, data_offset, member.stored_bytes, compression, member.crc32, header_bytes};
+  }
+  std::uint64_t size_bytes() const override { return member_.size_bytes - form_.header_bytes; }
+  bool seekable() const override { return form_.compression == Compression::none; }
+  const StoredForm& stored_form() const override { return form_; }
+  Result<std::unique_ptr<StorageReader>> open() const override {
+    if (form_.compression != Compression::none && form_.compression != Compression::deflate) {
+      return open_with_libzip(form_, member_);
+    }
+    return std::unique_ptr<StorageReader>(
+        std::make_unique<MemberReader>(form_.source, member_, form_.offset_bytes, form_.header_bytes));
+  }
+
+ private:
+  ZipMember member_;
+  StoredForm form_;
+};
+
+std::optional<Compression> compression_of(std::uint16_t method) {
+  switch (method) {
+    case kStored: return Compression::none;
+    case kDeflated: return Compression::deflate;
+    case 12: return Compression::bzip2;
+    case 14: return Compression::lzma;
+    case 93: return Compression::zstd;
+    case 95: return Compression::xz;
+    default: return std::nullopt;
+  }
+}
+
+}  // namespace
+
+Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset,
+                                      std::uint64_t header_bytes) {
+  auto bad = [&](ErrorCode code, std::string what) {
+    return fail_at(code, member.name, member.header_offset, "{}", what);
+  };
+  if ((member.flags & (kEncryptedFlag | kStrongEncryptionFlag | kMaskedFlag)) != 0) {
+    return bad(ErrorCode::unsupported, "the member is encrypted");
+  }
+  if ((member.flags & kPatchFlag) != 0) return bad(ErrorCode::unsupported, "the member is a patch to another file");
+  const auto compression = compression_of(member.method);
+  if (!compression || (*compression > Compression::deflate && !libzip_decodes(member.method))) {
+    return bad(ErrorCode::unsupported, fmt::format("compression method {} is not supported", member.method));
+  }
+  if (*compression == Compression::none && member.stored_bytes != member.size_bytes) {
+    return bad(ErrorCode::corrupt, "a stored member has two different sizes");
+  }
+  if (*compression == Compression::deflate) {
+    const auto bound = checked_mul(member.stored_bytes, kMaxInflateRatio);
+    if (bound && member.size_bytes > *bound + kMaxInflateSlack) {
+      return bad(ErrorCode::corrupt,
+                 fmt::format("{} compressed bytes cannot hold {}", member.stored_bytes, member.size_bytes));
+    }
+  }
+  if (header_bytes > member.size_bytes) return fail(ErrorCode::internal, "header beyond the member");
+  return StoragePtr(std::make_shared<MemberStorage>(source, member, data_offset, header_bytes, *compression));
+}
+
+void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
+                      std::span<const std::uint64_t> data_offsets, Problems& problems) {
+  struct Range {
+    std::uint64_t begin, end;
+    std::size_t member;
+  };
+  std::vector<Range> ranges;
+  std::unordered_map<std::string_view, std::size_t> names;
+  for (std::size_t i = 0; i < directory.members.size(); ++i) {
+    const ZipMember& m = directory.members[i];
+    if (!names.emplace(m.name, i).second) {
+      add(problems, "duplicate-name", Severity::error, m.name, m.header_offset,
+          "two members have this name: readers differ on which counts");
+    }
+    const std::string_view name = m.name;
+    if (name.starts_with('/') || (name.size() > 1 && name[1] == ':')) {
+      add(problems, "absolute-name", Severity::warning, m.name, m.header_offset,
+          "an absolute path: extracting it writes outside the folder");
+    }
+    if (name == ".." || name.starts_with("../") || name.ends_with("/..") || name.find("/../") != name.npos) {
+      add(problems, "parent-name", Severity::warning, m.name, m.header_offset,
+          "a path with '..': extracting it writes outside the folder");
+    }
+    if (data_offsets[i] == 0) continue;  // its header could not be read, which has been said
+    std::uint64_t end = data_offsets[i] + m.stored_bytes;
+    if ((m.flags & kDescriptorFlag) != 0) {
+      // crc, stored size, size; with or without a signature, the sizes in 4 or 8 bytes.
+      std::array<std::byte, 24> bytes{};
+      const std::uint64_t room = std::min<std::uint64_t>(bytes.size(), directory.central_offset - end);
+      std::uint64_t length = 0;
+      if (source->read_at(end, std::span(bytes).first(room))) {
+        for (const bool signature : {true, false}) {
+          for (const std::size_t width : {std::size_t{4}, std::size_t{8}}) {
+            const std::size_t start = signature ? 4 : 0;
+            if (length > 0 || start + 4 + 2 * width > room) continue;
+            auto number = [&](std::size_t at) {
+              return width == 8 ? load_le<std::uint64_t>(bytes.data() + at) : load_le<std::uint32_t>(bytes.data() + at);
+            };
+            const bool fits = (!signature || load_le<std::uint32_t>(bytes.data()) == kDescriptorSignature) &&
+                              load_le<std::uint32_t>(bytes.data() + start) == m.crc32 &&
+                              number(start + 4) == m.stored_bytes && number(start + 4 + width) == m.size_bytes;
+            if (fits) length = start + 4 + 2 * width;
+          }
+        }
+      }
+      if (length == 0) {
+        add(problems, "zip-descriptor", Severity::error, m.name, end,
+            "the data descriptor is missing or contradicts the directory");
+      }
+      end += length;
+    }
+    ranges.push_back({m.header_offset, end, i});
+  }
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  std::uint64_t covered = 0;
+  for (const Range& r : ranges) {
+    const std::string& name = directory.members[r.member].name;
+    if (r.begin < covered) {
+      add(problems, "zip-overlap", Severity::error, name, r.begin, "its bytes belong to another member too");
+    } else if (r.begin > covered) {
+      add(problems, covered == 0 ? "zip-prefix" : "zip-gap", Severity::warning, "", covered,
+          fmt::format("{} bytes belong to no member", r.begin - covered));
+    }
+    covered = std::max(covered, r.end);
+  }
+  if (covered < directory.central_offset) {
+    add(problems, "zip-gap", Severity::warning, "", covered,
+        fmt::format("{} bytes belong to no member", directory.central_offset - covered));
+  }
+}
+
+}  // namespace netcl::ckpt

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -11,5 +12,8 @@ bool is_utf8(std::string_view text);
 /// `text` with each byte that is not part of well-formed UTF-8 written as "\xNN", for places that
 /// must hold valid Unicode (JSON, dotted names). Well-formed text comes back unchanged.
 std::string to_valid_utf8(std::string_view text);
+
+/// Appends the code point in UTF-8; what is none (above U+10FFFF) as U+FFFD, a surrogate as three bytes.
+void append_utf8(std::string& out, std::uint32_t code_point);
 
 }  // namespace netcl::ckpt

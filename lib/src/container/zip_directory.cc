@@ -68,18 +68,7 @@ std::string from_code_page_437(std::string_view name) {
   std::string out;
   for (const char c : name) {
     const auto byte = static_cast<std::uint8_t>(c);
-    if (byte < 0x80) {
-      out += c;
-      continue;
-    }
-    const std::uint32_t u = kCodePage437[byte - 0x80U];
-    if (u >= 0x800) {
-      out += static_cast<char>(0xe0 | (u >> 12));
-      out += static_cast<char>(0x80 | ((u >> 6) & 0x3f));
-    } else {
-      out += static_cast<char>(0xc0 | (u >> 6));
-    }
-    out += static_cast<char>(0x80 | (u & 0x3f));
+    append_utf8(out, byte < 0x80 ? byte : kCodePage437[byte - 0x80U]);
   }
   return out;
 }

@@ -1,0 +1,143 @@
+// Which format a file has, by its content. One table, in the order in which it is asked: formats with
+// a magic first, guesses last.
+#include "netcl/ckpt/format.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/endian.h"
+#include "base/try.h"
+#include "container/npy_header.h"
+#include "format/readers.h"
+
+namespace netcl::ckpt {
+namespace {
+
+/// The file's beginning, as far as it goes.
+using Head = std::string_view;
+constexpr std::size_t kHeadBytes = 512;
+
+bool is_zip(Head head) { return head.starts_with("PK\x03\x04") || head.starts_with("PK\x05\x06"); }
+bool is_npy(Head head) { return has_npy_magic(std::as_bytes(std::span(head))); }
+
+/// A header length that is plausible, then an object.
+bool is_safetensors(Head head) {
+  if (head.size() < 9 || head[8] != '{') return false;
+  return load_le<std::uint64_t>(head.data()) < (std::uint64_t{1} << 40);
+}
+
+bool is_torch_zip(const ZipDirectory& directory) {
+  return std::any_of(directory.members.begin(), directory.members.end(),
+                     [](const ZipMember& m) { return m.name == "data.pkl" || m.name.ends_with("/data.pkl"); });
+}
+
+Result<void> read_zip(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+  CKPT_TRY(const ZipDirectory directory, read_zip_directory(source, options.limits, out.problems));
+  if (!is_torch_zip(directory)) return read_npz(source, directory, options, out);
+  return fail(ErrorCode::unsupported, "torch archives are not read yet");
+}
+
+struct Row {
+  Format format;
+  bool (*matches)(Head head);
+  Result<void> (*read)(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+};
+
+const std::array kFormats = {
+    Row{Format::npz, is_zip, read_zip},  // npz, .netcl and torch alike
+    Row{Format::npy, is_npy, read_npy},
+    Row{Format::safetensors, is_safetensors, read_safetensors},
+};
+
+/// What a file that is no checkpoint looks like, and the way out.
+std::string describe_stranger(Head head) {
+  auto has = [&](std::string_view word, std::size_t from = 0) {
+    return head.size() > from && head.substr(from).starts_with(word);
+  };
+  if (head.empty()) return "the file is empty";
+  if (has("version https://git-lfs")) return "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'";
+  if (has("\x1f\x8b")) return "gzip data; unpack it first with gunzip";
+  if (has("\x28\xb5\x2f\xfd")) return "zstd data; unpack it first with 'zstd -d'";
+  if (has("\xfd"
+          "7zXZ"))
+    return "xz data; unpack it first with unxz";
+  if (has("\x89HDF\r\n")) return "an HDF5 file (Keras .h5), which is not a format read here";
+  if (has("ustar", 257)) return "a tar archive; torch wrote those before version 0.4: load and save it once with torch";
+  const auto start = head.find_first_not_of(" \t\r\n");
+  if (start == Head::npos) return "nothing but spaces";
+  if (head[start] == '<') return "a web page or XML, perhaps what a download was answered with";
+  if (head[start] == '{' || head[start] == '[') return "JSON text; if it is a sidecar, name the .npz beside it";
+  if (std::all_of(head.begin(), head.end(), [](char c) { return c == '\0'; })) return "nothing but zeros";
+  return "not a checkpoint that is known: npz, npy, .netcl, pickle, torch and safetensors are";
+}
+
+const char* extension_format(const std::string& extension) {
+  static constexpr std::array<std::pair<std::string_view, const char*>, 8> kKnown = {{{".npz", "npz"},
+                                                                                      {".npy", "npy"},
+                                                                                      {".netcl", "netcl"},
+                                                                                      {".pkl", "pickle"},
+                                                                                      {".pickle", "pickle"},
+                                                                                      {".pt", "torch"},
+                                                                                      {".pth", "torch"},
+                                                                                      {".safetensors", "safetensors"}}};
+  for (const auto& [known, name] : kKnown) {
+    if (extension == known) return name;
+  }
+  return nullptr;
+}
+
+/// A note where the extension promises another format.
+void check_extension(const std::filesystem::path& path, Checkpoint& out) {
+  const char* promised = extension_format(path.extension().string());
+  if (promised == nullptr) return;
+  const std::string_view found = to_string(out.format);
+  if (!found.starts_with(promised)) {
+    out.problems.push_back({"extension-mismatch", Severity::note, "", std::nullopt,
+                            fmt::format("the name says {}, the content is {}", promised, found), ""});
+  }
+}
+
+Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::path& path, const ReadOptions& options) {
+  Checkpoint out;
+  out.path = path.string();
+  out.file_bytes = source->size_bytes();
+  out.attributes = out.tree.add_dict({});
+  std::string head(std::min<std::uint64_t>(source->size_bytes(), kHeadBytes), '\0');
+  CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(head))));
+
+  const auto* row = std::find_if(kFormats.begin(), kFormats.end(), [&](const Row& r) { return r.matches(head); });
+  if (row == kFormats.end()) {
+    // A zip may have something before it; then only its end says so.
+    Problems ignored;
+    const bool zip_at_end =
+        source->size_bytes() > 22 && read_zip_directory(source, options.limits, ignored).has_value();
+    if (!zip_at_end) return fail(ErrorCode::unsupported, "{}", describe_stranger(head));
+    row = kFormats.begin();
+    out.problems.push_back({"zip-prefix", Severity::warning, "", 0, "something stands before the archive", ""});
+  }
+  out.format = row->format;
+  CKPT_CHECK(row->read(source, options, out));
+  if (out.format == Format::npz && options.sidecar && !path.empty()) read_sidecar(path, options, out);
+  check_extension(path, out);
+  return out;
+}
+
+}  // namespace
+
+Result<Checkpoint> read_checkpoint(SourcePtr source, const std::filesystem::path& path, const ReadOptions& options) {
+  return guarded([&]() -> Result<Checkpoint> {
+    auto out = read_source(source, path, options);
+    if (!out && out.error().file.empty()) out.error().file = source->name();
+    return out;
+  });
+}
+
+Result<Checkpoint> read_checkpoint(const std::filesystem::path& path, const ReadOptions& options) {
+  return guarded([&]() -> Result<Checkpoint> {
+    CKPT_TRY(SourcePtr source, open_file(path));
+    return read_checkpoint(std::move(source), path, options);
+  });
+}
+
+}  // namespace netcl::ckpt

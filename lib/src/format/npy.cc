@@ -1,0 +1,114 @@
+// One array in an npy file, and what an npy header means wherever it stands.
+#include "format/npy.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/checked.h"
+#include "base/try.h"
+#include "model/dtype.h"
+
+namespace netcl::ckpt {
+namespace {
+
+tl::unexpected<Error> bad_descr() {
+  return fail(ErrorCode::corrupt, "the header's descr is not one that NumPy writes");
+}
+
+Result<DType> parse_descr(const PyLiteral& descr, const Limits& limits, std::uint32_t depth);
+
+/// (name, descr) or (name, descr, shape); name may be (title, name).
+Result<Field> parse_field(const PyLiteral& item, const Limits& limits, std::uint32_t depth) {
+  using Kind = PyLiteral::Kind;
+  if (item.kind != Kind::tuple || item.items.size() < 2 || item.items.size() > 3) return bad_descr();
+  Field field;
+  const PyLiteral& name = item.items[0];
+  if (name.kind == Kind::string) {
+    field.name = name.text;
+  } else if (name.kind == Kind::tuple && name.items.size() == 2 && name.items[0].kind == Kind::string &&
+             name.items[1].kind == Kind::string) {
+    field.title = name.items[0].text;
+    field.name = name.items[1].text;
+  } else {
+    return bad_descr();
+  }
+  CKPT_TRY(field.dtype, parse_descr(item.items[1], limits, depth + 1));
+  if (item.items.size() == 3) {
+    const PyLiteral& shape = item.items[2];
+    const auto dims = shape.kind == Kind::integer ? std::span(&shape, 1) : std::span(shape.items);
+    if (shape.kind != Kind::integer && shape.kind != Kind::tuple) return bad_descr();
+    if (dims.size() > limits.max_dimensions)
+      return fail(ErrorCode::limit_exceeded, "a field has {} dimensions", dims.size());
+    for (const PyLiteral& d : dims) {
+      if (d.kind != Kind::integer) return bad_descr();
+      field.shape.push_back(d.integer);
+    }
+  }
+  return field;
+}
+
+Result<DType> parse_descr(const PyLiteral& descr, const Limits& limits, std::uint32_t depth) {
+  if (descr.kind == PyLiteral::Kind::string) return parse_type_string(descr.text);
+  if (descr.kind != PyLiteral::Kind::list) return bad_descr();
+  if (depth > limits.max_dtype_depth)
+    return fail(ErrorCode::limit_exceeded, "the dtype is nested deeper than {}", limits.max_dtype_depth);
+  std::vector<Field> fields;
+  std::unordered_set<std::string> names;
+  for (const PyLiteral& item : descr.items) {
+    CKPT_TRY(Field field, parse_field(item, limits, depth));
+    for (const std::string& name : {field.name, field.title}) {
+      if (!name.empty() && !names.insert(name).second)
+        return fail(ErrorCode::corrupt, "the dtype has two fields '{}'", name);
+    }
+    fields.push_back(std::move(field));
+  }
+  return make_structured(std::move(fields), limits.max_dtype_depth);
+}
+
+}  // namespace
+
+Result<Tensor> make_npy_tensor(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
+                               const ReadOptions& options, Checkpoint& out) {
+  Tensor tensor;
+  CKPT_TRY(tensor.dtype, parse_descr(header.descr, options.limits, 0));
+  tensor.shape = header.shape;
+  const auto size = checked_product(header.shape, tensor.dtype.item_bytes);
+  constexpr std::uint64_t kMaxEmptyElements = 1 << 20;  // elements of no bytes cost nothing to claim
+  if (!size || (tensor.dtype.item_bytes == 0 && tensor.num_elements() > kMaxEmptyElements)) {
+    return fail_at(ErrorCode::corrupt, where, std::nullopt, "the shape describes more elements than there can be");
+  }
+  tensor.strides = header.fortran_order ? f_strides(header.shape) : c_strides(header.shape);
+  if (has_object(tensor.dtype)) {
+    out.problems.push_back({"object-array", Severity::warning, where, std::nullopt, "an object array; its pickle is not looked at", ""});
+    return tensor;
+  }
+  if (*size > payload->size_bytes()) {
+    return fail_at(ErrorCode::truncated, where, header.header_bytes, "the header describes {} bytes, {} are there",
+                   *size, payload->size_bytes());
+  }
+  if (*size < payload->size_bytes()) {
+    out.problems.push_back({"trailing-payload", Severity::warning, where, header.header_bytes + *size,
+                            fmt::format("{} bytes follow the array; NumPy ignores them", payload->size_bytes() - *size),
+                            ""});
+  }
+  tensor.storage = payload;
+  return tensor;
+}
+
+Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+  std::vector<std::byte> head(std::min<std::uint64_t>(source->size_bytes(), kNpyPreambleBytes));
+  CKPT_CHECK(source->read_at(0, head));
+  CKPT_TRY(const std::uint64_t header_bytes, npy_header_bytes(head, options.limits));
+  if (header_bytes > source->size_bytes()) {
+    return fail_at(ErrorCode::truncated, "", source->size_bytes(), "the file ends inside the npy header");
+  }
+  head.resize(header_bytes);
+  CKPT_CHECK(source->read_at(0, head));
+  CKPT_TRY(const NpyHeader header, parse_npy_header(head, options.limits));
+  const StoragePtr payload = file_storage(source, header_bytes, source->size_bytes() - header_bytes);
+  CKPT_TRY(Tensor tensor, make_npy_tensor(header, payload, "", options, out));
+  out.root = out.tree.add_tensor(std::move(tensor));
+  return {};
+}
+
+}  // namespace netcl::ckpt

@@ -475,6 +475,23 @@ Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipMember& 
   return StoragePtr(std::make_shared<MemberStorage>(source, member, data_offset, header_bytes, *compression));
 }
 
+Result<std::vector<std::byte>> read_member_start(const ZipMember& member, const ZipMemberData& data,
+                                                 const StoragePtr& storage, std::uint64_t num_bytes) {
+  std::vector<std::byte> out(std::min(num_bytes, member.size_bytes));
+  const Compression compression = storage->stored_form().compression;
+  if (compression == Compression::none && out.size() <= data.head.size()) {
+    std::copy_n(data.head.begin(), out.size(), out.begin());
+    return out;
+  }
+  if (compression == Compression::deflate && !data.head.empty()) {
+    Inflater inflater(memory_source(data.head, ""), 0, data.head.size());
+    if (inflater.read(out)) return out;
+  }
+  CKPT_TRY(auto reader, storage->open());
+  CKPT_CHECK(reader->read(0, out));
+  return out;
+}
+
 void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
                       std::span<const std::uint64_t> data_offsets, Problems& problems) {
   struct Range {

@@ -56,6 +56,12 @@ Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirect
 Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset,
                                       std::uint64_t header_bytes);
 
+/// The first `num_bytes` decoded bytes of a member, or all where it has fewer: out of `data.head` where
+/// that suffices, which costs no read.
+/// Errors: as the storage's reader.
+Result<std::vector<std::byte>> read_member_start(const ZipMember& member, const ZipMemberData& data,
+                                                 const StoragePtr& storage, std::uint64_t num_bytes);
+
 /// Cross-member checks for verify: overlaps, data descriptors, gaps, duplicate, absolute and ".." names.
 /// `data_offsets`: where each member's data begins, 0 where that could not be found out.
 void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,

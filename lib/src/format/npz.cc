@@ -6,7 +6,6 @@
 #include "base/endian.h"
 #include "base/text.h"
 #include "base/try.h"
-#include "codec/inflate.h"
 #include "format/npy.h"
 #include "format/structure.h"
 
@@ -16,24 +15,6 @@ namespace {
 constexpr std::string_view kNetclMeta = "__netcl_meta__";
 // Enough for nearly every npy header, stored or compressed, in the read that brings the local header.
 constexpr std::size_t kHeadBytes = 320;
-
-/// The first `n` decoded bytes of a member, from `head` (its first stored bytes) where they suffice.
-Result<std::vector<std::byte>> first_bytes(const ZipMember& member, const ZipMemberData& data,
-                                           const StoragePtr& storage, std::uint64_t n) {
-  std::vector<std::byte> out(std::min(n, member.size_bytes));
-  const Compression compression = storage->stored_form().compression;
-  if (compression == Compression::none && out.size() <= data.head.size()) {
-    std::copy_n(data.head.begin(), out.size(), out.begin());
-    return out;
-  }
-  if (compression == Compression::deflate && !data.head.empty()) {
-    Inflater inflater(memory_source(data.head, ""), 0, data.head.size());
-    if (inflater.read(out)) return out;
-  }
-  CKPT_TRY(auto reader, storage->open());
-  CKPT_CHECK(reader->read(0, out));
-  return out;
-}
 
 class NpzReader {
  public:
@@ -69,7 +50,7 @@ class NpzReader {
       structure_ = whole;
       return {};
     }
-    CKPT_TRY(std::vector<std::byte> head, first_bytes(member, data, whole, kNpyPreambleBytes));
+    CKPT_TRY(std::vector<std::byte> head, read_member_start(member, data, whole, kNpyPreambleBytes));
     const bool named = member.name.ends_with(".npy");
     if (!has_npy_magic(head)) {
       out_.problems.push_back({named ? "not-npy" : "raw-member", named ? Severity::error : Severity::note, member.name,
@@ -79,7 +60,7 @@ class NpzReader {
     CKPT_TRY(const std::uint64_t header_bytes, npy_header_bytes(head, options_.limits));
     if (header_bytes > member.size_bytes)
       return fail_at(ErrorCode::truncated, member.name, member.size_bytes, "the npy header is cut short");
-    CKPT_TRY(head, first_bytes(member, data, whole, header_bytes));
+    CKPT_TRY(head, read_member_start(member, data, whole, header_bytes));
     CKPT_TRY(const NpyHeader header, parse_npy_header(head, options_.limits));
     CKPT_TRY(const StoragePtr payload, zip_member_storage(source_, member, data.offset_bytes, header_bytes));
     CKPT_TRY(Tensor tensor, make_npy_tensor(header, payload, member.name, options_, out_));

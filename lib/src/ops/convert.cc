@@ -182,8 +182,11 @@ Result<WritePlan> plan_for(Format format, const Checkpoint& checkpoint, const La
       return plan_npz(checkpoint, layout);
     case Format::npy: return plan_npy(checkpoint);
     case Format::safetensors: return plan_safetensors(checkpoint);
-    default: return fail(ErrorCode::unsupported, "{} is read, not written", to_string(format));
+    case Format::pickle: return plan_pickle(checkpoint);
+    case Format::torch: return plan_torch(checkpoint, layout);
+    case Format::torch_legacy: break;
   }
+  return fail(ErrorCode::unsupported, "torch's legacy format is read, not written; use --to torch");
 }
 
 Result<void> compare(const Tensor& a, const Tensor& b) {

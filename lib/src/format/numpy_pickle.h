@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "container/pickle_writer.h"
+#include "netcl/ckpt/dtype.h"
+#include "netcl/ckpt/error.h"
+
+namespace netcl::ckpt {
+
+/// Emits NumPy dtypes, remembering those that were emitted before.
+class DTypePickler {
+ public:
+  /// Leaves numpy.dtype's object on the stack.
+  /// Errors: unsupported for a type that NumPy lacks.
+  Result<void> write(const DType& dtype, PickleWriter& writer);
+
+ private:
+  std::unordered_map<std::string, std::uint32_t> memo_;
+};
+
+}  // namespace netcl::ckpt

@@ -4,10 +4,17 @@
 
 Crashers that fuzzing found are kept in the same folders, with the name of what they broke.
 """
+import io
 import json
 import pathlib
+import pickle
 import struct
 import sys
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import torch
 
 
 def safetensors(entries, data, metadata=None, pad=0):
@@ -36,7 +43,87 @@ def sidecar_seeds():
     yield "foreign", b"[[[[{}]]]]"
 
 
-SEEDS = {"safetensors": safetensors_seeds, "sidecar": sidecar_seeds}
+def npy(array, version=(1, 0)):
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.asanyarray(array), version)
+    return out.getvalue()
+
+
+def npy_seeds():
+    a = np.arange(6, dtype="<f4").reshape(2, 3)
+    yield "c", npy(a)
+    yield "fortran", npy(np.asfortranarray(a), (2, 0))
+    yield "big", npy(a.astype(">f8"), (3, 0))
+    yield "scalar", npy(np.float16(1))
+    yield "empty", npy(np.zeros((0, 3), "<i8"))
+    yield "text", npy(np.array(["ab", "é"]))
+    yield "time", npy(np.array([1, 2], "<M8[25us]"))
+    yield "fields", npy(np.zeros(2, [("a", "<f4", (2,)), ("b", [("c", ">i2"), ("d", "S3")])]))
+    yield "object", npy(np.array([{"a": 1}, None], object))
+
+
+def npz(members, method=zipfile.ZIP_STORED, comment=b""):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as z:
+        for name, data in members.items():
+            z.writestr(zipfile.ZipInfo(name), data, method)
+        z.comment = comment
+    return out.getvalue()
+
+
+def npz_seeds():
+    a = np.arange(6, dtype="<f4").reshape(2, 3)
+    out = io.BytesIO()
+    np.savez(out, a=a)  # with zip64 fields
+    yield "zip64", out.getvalue()
+    yield "stored", npz({"a.npy": npy(a), "b/c.npy": npy(np.asfortranarray(a))})
+    yield "deflated", npz({"a.npy": npy(np.zeros((9, 9))), "b.npy": npy(a.T)}, zipfile.ZIP_DEFLATED)
+    yield "bzip2", npz({"a.npy": npy(a)}, zipfile.ZIP_BZIP2)
+    yield "lzma", npz({"a.npy": npy(a)}, zipfile.ZIP_LZMA)
+    yield "other", npz({"readme": b"no array", "é.npy": npy(a)}, comment=b"a comment")
+    yield "object", npz({"o.npy": npy(np.array([1, "x"], object))})
+    meta = {"type": "Sequential", "config": [{"type": "Linear", "args": {"out_features": 3}}], "version": 2,
+            "format": "netcl.single-file"}
+    yield "netcl", npz({"__netcl_meta__.npy": npy(np.array(json.dumps(meta))), "0:weight.npy": npy(a)})
+    yield "empty", npz({})
+
+
+class Unsafe:
+    def __reduce__(self):
+        return print, ("not executed",)
+
+
+def pickle_seeds():
+    a = np.arange(4, dtype="<f4").reshape(2, 2)
+    shared = [a]
+    shared.append(shared)
+    state = OrderedDict(model={"w": a, "t": a.T, "f": np.asfortranarray(a), "b": None}, t=8, lr=np.float32(0.5),
+                        moments=[(a[0], a[1])], big=2**80, text="é\ud800", raw=b"\x00\xff", s={1, 2.5}, f=frozenset([True]),
+                        c=1j, again=shared)
+    for protocol in range(6):
+        yield f"protocol{protocol}", pickle.dumps(state, protocol)
+    yield "python2", b"(dp0\nS'w'\np1\nI1\nsS't'\nL5L\nsS'b'\nI01\nsg1\nF0.5\ns."
+    yield "object", pickle.dumps(np.array([a, None, "x"], object))
+    yield "fields", pickle.dumps(np.zeros(2, [("a", "<f4", (2,)), ("b", ">i2")]))
+    yield "random", pickle.dumps(np.random.RandomState(0).get_state()[2:])
+    yield "unsafe", pickle.dumps({"a": a, "x": Unsafe()})
+
+
+def torch_seeds():
+    base = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    values = {"views": {"a": base, "t": base.t(), "row": base[1], "wide": base[0].expand(4, 3)},
+              "kinds": [torch.ones(2, dtype=d) for d in (torch.bfloat16, torch.bool, torch.int64, torch.complex64)],
+              "model": {"state": torch.nn.Linear(2, 1).state_dict(), "p": torch.nn.Parameter(base), "n": torch.Size([1]),
+                        "d": torch.float16, "c": torch.device("cpu")}}
+    for name, value in values.items():
+        for legacy in (False, True):
+            out = io.BytesIO()
+            torch.save(value, out, _use_new_zipfile_serialization=not legacy)
+            yield f"{name}{'-legacy' if legacy else ''}", out.getvalue()
+
+
+SEEDS = {"npy": npy_seeds, "npz": npz_seeds, "pickle": pickle_seeds, "torch": torch_seeds, "safetensors": safetensors_seeds,
+         "sidecar": sidecar_seeds}
 
 
 def main():

@@ -507,7 +507,9 @@ void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
           "two members have this name: readers differ on which counts");
     }
     const std::string_view name = m.name;
-    if (name.starts_with('/') || (name.size() > 1 && name[1] == ':')) {
+    // "C:/" is a drive; netcl's "1:weight" is a layer.
+    const bool drive = name.size() > 2 && name[1] == ':' && (name[2] == '/' || name[2] == '\\');
+    if (name.starts_with('/') || drive) {
       add(problems, "absolute-name", Severity::warning, m.name, m.header_offset,
           "an absolute path: extracting it writes outside the folder");
     }

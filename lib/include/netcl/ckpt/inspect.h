@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/storage.h"
+
+namespace netcl::ckpt {
+
+/// What a tensor is for, as far as its name and its neighbours tell.
+enum class Group : std::uint8_t { model, optimizer, other };
+
+/// "model", "optimizer", "other". Lifetime: static storage.
+const char* to_string(Group group);
+
+struct InspectOptions {
+  Limits limits;
+  /// Only tensors whose name matches one of these; all where empty. `*` matches any characters, dots
+  /// and slashes too, `?` one, `[a-z]` one of a set.
+  std::vector<std::string> include;
+  /// No tensor whose name matches one of these.
+  std::vector<std::string> exclude;
+  /// Names that are optimizer state whatever else they look like.
+  std::vector<std::string> optimizer_patterns;
+  /// Take the SHA-256 of each tensor, which reads all of it.
+  bool hash = false;
+  /// Threads; 0 is one for each core.
+  unsigned jobs = 0;
+};
+
+struct TensorInfo {
+  std::string name;  ///< dotted; "" for a lone array
+  DType dtype;
+  std::vector<std::uint64_t> shape;
+  bool fortran_order = false;
+  Group group = Group::model;
+  std::uint64_t size_bytes = 0;  ///< of the elements
+  /// What the file spends on the storage, header included; tensors that share one all say the same.
+  std::uint64_t stored_bytes = 0;
+  Compression compression = Compression::none;
+  std::optional<std::uint32_t> crc32;
+  std::string sha256;  ///< hexadecimal, of the C-order little-endian bytes; "" where not asked for
+};
+
+struct InspectTotals {
+  std::uint64_t num_tensors = 0;
+  std::uint64_t num_parameters = 0;  ///< elements of the model's tensors
+  std::uint64_t size_bytes = 0;
+  std::uint64_t stored_bytes = 0;  ///< each storage once
+};
+
+struct InspectReport {
+  std::string path;
+  Format format = Format::npz;
+  std::uint64_t file_bytes = 0;
+  std::vector<TensorInfo> tensors;  ///< in file order
+  InspectTotals totals;             ///< of `tensors`
+  /// All that is no tensor, as one dict: attributes, then the other values of the state. A tree of its
+  /// own without sharing or cycles, at most kMaxMetadataDepth deep, with the string "…" where
+  /// something was cut. Keys are strings. Containers that held nothing but tensors are left out.
+  Tree metadata;
+  ValueId metadata_root = 0;
+  Problems problems;
+};
+
+constexpr std::size_t kMaxMetadataDepth = 64;
+
+/// Lists a checkpoint. Reads payloads only for `hash`; what goes wrong there is a problem
+/// of the report, and the tensor has no hash.
+/// Errors: limit_exceeded where the names cannot be listed.
+Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions& options = {});
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,313 @@
+// inspect: what a checkpoint holds, from its directory and headers alone.
+//
+// Metadata comes out as a second, small tree. A pickle's own tree may share one dict a million times,
+// contain itself, or be as deep as its file is long; whoever shows it would have to mind all of that,
+// so it is cut to size once, here, without recursion.
+#include "netcl/ckpt/inspect.h"
+
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <unordered_set>
+
+#include "base/endian.h"
+#include "base/glob.h"
+#include "base/text.h"
+#include "base/try.h"
+#include "codec/sha256.h"
+#include "model/tree.h"
+#include "ops/groups.h"
+
+namespace netcl::ckpt {
+namespace {
+
+constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
+/// Shared containers are shown in full at each place until this many values have been shown.
+constexpr std::size_t kMaxMetadataValues = 200'000;
+constexpr std::size_t kMaxMetadataTextBytes = std::size_t{64} << 20;
+constexpr std::string_view kCut = "…";
+
+double half_to_double(std::uint16_t bits) {
+  const int exponent = bits >> 10 & 0x1f;
+  const double mantissa = bits & 0x3ff;
+  const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
+  if (exponent == 0x1f) return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN() : sign * HUGE_VAL;
+  return sign * (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(mantissa + 1024, exponent - 25));
+}
+
+/// A NumPy scalar as the plain value that it stands for; bytes where there is none.
+ValueId add_scalar_value(const Tensor& scalar, Tree& to) {
+  if (!scalar.storage || scalar.size_bytes() > kBlockBytes) return to.add_string(kCut);
+  std::vector<std::byte> bytes(scalar.size_bytes());
+  auto reader = TensorReader::open(scalar);
+  if (!reader || !reader->read(bytes) || bytes.empty()) return to.add_none();
+  const std::byte* p = bytes.data();
+  const std::string_view text(reinterpret_cast<const char*>(p), bytes.size());
+  switch (scalar.dtype.type) {
+    case ScalarType::boolean: return to.add_boolean(*p != std::byte{0});
+    case ScalarType::int8: return to.add_integer(load_le<std::int8_t>(p));
+    case ScalarType::int16: return to.add_integer(load_le<std::int16_t>(p));
+    case ScalarType::int32: return to.add_integer(load_le<std::int32_t>(p));
+    case ScalarType::int64: return to.add_integer(load_le<std::int64_t>(p));
+    case ScalarType::uint8: return to.add_integer(load_le<std::uint8_t>(p));
+    case ScalarType::uint16: return to.add_integer(load_le<std::uint16_t>(p));
+    case ScalarType::uint32: return to.add_integer(load_le<std::uint32_t>(p));
+    case ScalarType::uint64: return to.add_big_integer(std::to_string(load_le<std::uint64_t>(p)));
+    case ScalarType::float16: return to.add_real(half_to_double(load_le<std::uint16_t>(p)));
+    case ScalarType::bfloat16: {
+      return to.add_real(std::bit_cast<float>(std::uint32_t{load_le<std::uint16_t>(p)} << 16));
+    }
+    case ScalarType::float32: return to.add_real(std::bit_cast<float>(load_le<std::uint32_t>(p)));
+    case ScalarType::float64: return to.add_real(std::bit_cast<double>(load_le<std::uint64_t>(p)));
+    case ScalarType::unicode: {
+      std::string utf8;
+      for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) append_utf8(utf8, load_le<std::uint32_t>(p + i));
+      while (utf8.ends_with('\0')) utf8.pop_back();  // NumPy pads with NUL
+      return to.add_string(utf8);
+    }
+    default: return to.add_bytes(text);
+  }
+}
+
+/// Copies the values that are no tensors from one tree into another, within the bounds above.
+class MetadataCopy {
+ public:
+  MetadataCopy(const Tree& from, Tree& to) : from_(from), to_(to) {}
+
+  ValueId copy(std::span<const ValueId> roots) {
+    std::vector<Tree::Entry> entries;
+    for (ValueId root : roots) {
+      if (from_.kind(root) != ValueKind::dict) {
+        if (auto value = copy_value(root)) entries.push_back({to_.add_string(""), *value});
+        continue;
+      }
+      for (const Tree::Entry& e : from_.entries(root)) {
+        if (auto value = copy_value(e.value)) entries.push_back({to_.add_string(key_text(from_, e.key)), *value});
+      }
+    }
+    return to_.add_dict(entries);
+  }
+
+ private:
+  struct Frame {
+    ValueId from;
+    std::size_t next = 0;
+    bool lost = false;  // something below was left out
+    std::vector<ValueId> items;
+    std::vector<Tree::Entry> entries;
+  };
+
+  static bool is_container(ValueKind kind) {
+    return kind == ValueKind::list || kind == ValueKind::tuple || kind == ValueKind::set ||
+           kind == ValueKind::frozenset || kind == ValueKind::dict;
+  }
+
+  /// Nothing where it is a tensor, or holds tensors and nothing else.
+  std::optional<ValueId> copy_value(ValueId root) {
+    std::vector<Frame> stack;
+    std::optional<ValueId> done = enter(root, stack);
+    while (!stack.empty()) {
+      Frame& top = stack.back();
+      if (top.next < num_children(from_, top.from)) {
+        const std::size_t i = top.next++;
+        const std::size_t depth = stack.size();
+        const auto value = enter(child(from_, top.from, i), stack);
+        if (stack.size() == depth) attach(stack.back(), i, value);  // else the child's own turn comes first
+        continue;
+      }
+      const Frame frame = std::move(top);
+      stack.pop_back();
+      on_path_[frame.from] = false;
+      const bool empty = frame.items.empty() && frame.entries.empty();
+      done = empty && frame.lost ? std::nullopt : std::optional(build(frame));
+      if (!stack.empty()) attach(stack.back(), stack.back().next - 1, done);
+    }
+    return done;
+  }
+
+  /// A finished value, or nothing: either a tensor, or a container that is now on the stack.
+  std::optional<ValueId> enter(ValueId id, std::vector<Frame>& stack) {
+    const ValueKind kind = from_.kind(id);
+    if (kind == ValueKind::tensor) return std::nullopt;
+    ++shown_;
+    if (!is_container(kind)) return leaf(id, kind);
+    if (on_path_.empty()) on_path_.resize(from_.size());
+    // The root dict is one level too.
+    if (on_path_[id] || stack.size() + 2 > kMaxMetadataDepth || shown_ > kMaxMetadataValues)
+      return to_.add_string(kCut);
+    on_path_[id] = true;
+    stack.push_back({id, 0, false, {}, {}});
+    return std::nullopt;
+  }
+
+  void attach(Frame& parent, std::size_t i, std::optional<ValueId> value) {
+    if (!value) {
+      parent.lost = true;
+      return;
+    }
+    if (shown_ > kMaxMetadataValues) parent.next = num_children(from_, parent.from);
+    if (from_.kind(parent.from) == ValueKind::dict) {
+      const ValueId key = from_.entries(parent.from)[i].key;
+      parent.entries.push_back({to_.add_string(key_text(from_, key)), *value});
+    } else {
+      parent.items.push_back(*value);
+    }
+  }
+
+  ValueId build(const Frame& frame) {
+    const ValueKind kind = from_.kind(frame.from);
+    return kind == ValueKind::dict ? to_.add_dict(frame.entries) : to_.add_sequence(kind, frame.items);
+  }
+
+  ValueId leaf(ValueId id, ValueKind kind) {
+    if (kind == ValueKind::string || kind == ValueKind::bytes || kind == ValueKind::big_integer) {
+      text_bytes_ += from_.text(id).size();  // one string may be shared a million times
+      if (text_bytes_ > kMaxMetadataTextBytes) return to_.add_string(kCut);
+    }
+    switch (kind) {
+      case ValueKind::boolean: return to_.add_boolean(from_.boolean(id));
+      case ValueKind::integer: return to_.add_integer(from_.integer(id));
+      case ValueKind::big_integer: return to_.add_big_integer(from_.text(id));
+      case ValueKind::real: return to_.add_real(from_.real(id));
+      case ValueKind::complex: return to_.add_complex(from_.real(id), from_.imaginary(id));
+      case ValueKind::string: return to_.add_string(from_.text(id));
+      case ValueKind::bytes: return to_.add_bytes(from_.text(id));
+      case ValueKind::name: return to_.add_name(from_.text(id));
+      case ValueKind::opaque: return to_.add_opaque(from_.text(id), {});
+      case ValueKind::scalar: return add_scalar_value(from_.tensor(id), to_);
+      default: return to_.add_none();
+    }
+  }
+
+  const Tree& from_;
+  Tree& to_;
+  std::vector<bool> on_path_;
+  std::size_t shown_ = 0;
+  std::size_t text_bytes_ = 0;
+};
+
+bool selected(const InspectOptions& options, const std::string& name) {
+  auto matches = [&](const std::string& pattern) { return glob_match(pattern, name); };
+  if (std::any_of(options.exclude.begin(), options.exclude.end(), matches)) return false;
+  return options.include.empty() || std::any_of(options.include.begin(), options.include.end(), matches);
+}
+
+TensorInfo describe(const NamedTensor& named, const Tensor& tensor, Group group) {
+  TensorInfo info;
+  info.name = named.name;
+  info.dtype = tensor.dtype;
+  info.shape = tensor.shape;
+  info.fortran_order = tensor.is_f_contiguous();
+  info.group = group;
+  info.size_bytes = tensor.size_bytes();
+  if (tensor.storage) {
+    const StoredForm& form = tensor.storage->stored_form();
+    info.stored_bytes = form.stored_bytes;
+    info.compression = form.compression;
+    info.crc32 = form.crc32;
+  }
+  return info;
+}
+
+Result<std::string> hash(const Tensor& tensor) {
+  CKPT_TRY(auto reader, TensorReader::open(tensor));
+  const std::uint64_t item = std::max<std::uint64_t>(tensor.dtype.item_bytes, 1);
+  std::vector<std::byte> block(std::min(std::max(kBlockBytes / item, std::uint64_t{1}) * item, tensor.size_bytes()));
+  Sha256 sha256;
+  while (reader.remaining_bytes() > 0) {
+    const auto part = std::span(block).first(std::min<std::uint64_t>(block.size(), reader.remaining_bytes()));
+    CKPT_CHECK(reader.read(part));
+    sha256.update(part);
+  }
+  return sha256.hex_digest();
+}
+
+/// One tensor whose payload has to be read.
+struct Work {
+  const Tensor* tensor = nullptr;
+  TensorInfo* info = nullptr;
+  std::optional<Error> error;
+
+  void run() {
+    auto outcome = guarded([&]() -> Result<void> {
+      CKPT_TRY(info->sha256, hash(*tensor));
+      return {};
+    });
+    if (!outcome) error = std::move(outcome.error());
+  }
+};
+
+void read_payloads(std::vector<Work>& work, const InspectOptions& options, Problems& problems) {
+  std::uint64_t total_bytes = 0;
+  std::vector<Work*> order;
+  for (Work& w : work) {
+    total_bytes += w.info->size_bytes;
+    order.push_back(&w);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Work* a, const Work* b) { return a->info->size_bytes > b->info->size_bytes; });
+  constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{4} << 20;  // a pool costs half a millisecond to start
+  if (options.jobs == 1 || total_bytes < kWorthThreadsBytes) {
+    for (Work* w : order) w->run();
+  } else {
+    std::optional<tbb::global_control> cap;
+    if (options.jobs > 1) cap.emplace(tbb::global_control::max_allowed_parallelism, options.jobs);
+    std::atomic<std::size_t> next = 0;  // strictly largest first, which parallel_for's ranges would not do
+    tbb::parallel_for(std::size_t{0}, order.size(), [&](std::size_t) { order[next++]->run(); });
+  }
+  for (const Work& w : work) {
+    if (!w.error) continue;
+    const std::string& where = w.error->member.empty() ? w.info->name : w.error->member;
+    problems.push_back({to_string(w.error->code), Severity::error, where, w.error->offset_bytes, w.error->message, ""});
+  }
+}
+
+}  // namespace
+
+const char* to_string(Group group) {
+  switch (group) {
+    case Group::model: return "model";
+    case Group::optimizer: return "optimizer";
+    case Group::other: return "other";
+  }
+  return "other";
+}
+
+Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions& options) {
+  return guarded([&]() -> Result<InspectReport> {
+    InspectReport report;
+    report.path = checkpoint.path;
+    report.format = checkpoint.format;
+    report.file_bytes = checkpoint.file_bytes;
+    report.problems = checkpoint.problems;
+    const ValueId roots[] = {checkpoint.attributes, checkpoint.root};
+    report.metadata_root = MetadataCopy(checkpoint.tree, report.metadata).copy(roots);
+
+    CKPT_TRY(const auto tensors, list_tensors(checkpoint, options.limits));
+    const auto roles = roles_of(checkpoint, tensors, options.optimizer_patterns);
+    report.tensors.reserve(tensors.size());
+    std::unordered_set<const Storage*> counted;
+    std::vector<Work> work;
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      if (!selected(options, tensors[i].name)) continue;
+      const Tensor& tensor = checkpoint.tree.tensor(tensors[i].value);
+      report.tensors.push_back(describe(tensors[i], tensor, group_of(roles[i])));
+      TensorInfo& info = report.tensors.back();  // stays where it is: there is room for all
+      report.totals.num_tensors += 1;
+      if (info.group == Group::model) report.totals.num_parameters += tensor.num_elements();
+      report.totals.size_bytes += info.size_bytes;
+      if (tensor.storage && counted.insert(tensor.storage.get()).second)
+        report.totals.stored_bytes += info.stored_bytes;
+      if (options.hash && tensor.storage) work.push_back({&tensor, &info, std::nullopt});
+    }
+    read_payloads(work, options, report.problems);
+    return report;
+  });
+}
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,139 @@
+#include "netcl/ckpt/inspect.h"
+
+#include "catch.h"
+#include "sample.h"
+
+namespace netcl::ckpt {
+namespace {
+
+std::string metadata_of(const Checkpoint& c) {
+  const auto report = inspect(c);
+  REQUIRE(report);
+  return dump(report->metadata, report->metadata_root);
+}
+
+}  // namespace
+
+TEST_CASE("inspect: lists tensors with their hashes and totals", "[ops]") {
+  const Checkpoint c = checkpoint_of({{"model.a", tensor_of<float>({1, 2}, ScalarType::float32)},
+                                      {"model.b", tensor_of<std::uint8_t>({1, 2, 3}, ScalarType::uint8)},
+                                      {"optimizer.m.a", tensor_of<float>({0, 0}, ScalarType::float32)}});
+  InspectOptions options;
+  options.hash = true;
+  const auto report = inspect(c, options);
+  REQUIRE(report);
+  REQUIRE(report->tensors.size() == 3);
+  CHECK(report->tensors[0].name == "model.a");
+  CHECK(report->tensors[1].sha256 == "039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81");
+  CHECK(report->tensors[2].group == Group::optimizer);
+  CHECK(report->totals.num_tensors == 3);
+  CHECK(report->totals.num_parameters == 5);
+  CHECK(report->totals.size_bytes == 19);
+}
+
+TEST_CASE("inspect: hashes big-endian and Fortran-order tensors as C order, little-endian", "[ops]") {
+  DType big = make_dtype(ScalarType::uint16);
+  big.big_endian = true;
+  Tensor swapped = tensor_of<std::uint16_t>({0x0100, 0x0200, 0x0300, 0x0400}, big, {2, 2});
+  Tensor fortran = tensor_of<std::uint16_t>({1, 3, 2, 4}, make_dtype(ScalarType::uint16), {2, 2});
+  fortran.strides = f_strides(fortran.shape);
+  Tensor plain = tensor_of<std::uint16_t>({1, 2, 3, 4}, make_dtype(ScalarType::uint16), {2, 2});
+  InspectOptions options;
+  options.hash = true;
+  const auto report = inspect(checkpoint_of({{"a", swapped}, {"b", fortran}, {"c", plain}}), options);
+  REQUIRE(report);
+  CHECK(report->tensors[0].sha256 == report->tensors[2].sha256);
+  CHECK(report->tensors[1].sha256 == report->tensors[2].sha256);
+  CHECK(report->tensors[1].fortran_order);
+}
+
+TEST_CASE("inspect: include and exclude choose before anything is read", "[ops]") {
+  const Tensor t = tensor_of<float>({1}, ScalarType::float32);
+  const Checkpoint c = checkpoint_of({{"a.w", t}, {"a.b", t}, {"b.w", t}});
+  InspectOptions options;
+  options.include = {"a.*", "b.*"};
+  options.exclude = {"*.b"};
+  const auto report = inspect(c, options);
+  REQUIRE(report);
+  REQUIRE(report->tensors.size() == 2);
+  CHECK(report->tensors[0].name == "a.w");
+  CHECK(report->tensors[1].name == "b.w");
+  CHECK(report->totals.num_tensors == 2);
+}
+
+TEST_CASE("inspect: a shared storage counts once among the stored bytes", "[ops]") {
+  const Tensor t = tensor_of<float>({1, 2, 3}, ScalarType::float32);
+  const auto report = inspect(checkpoint_of({{"a", t}, {"tied", t}}));
+  REQUIRE(report);
+  CHECK(report->totals.stored_bytes == report->tensors[0].stored_bytes);
+  CHECK(report->totals.size_bytes == 24);
+}
+
+TEST_CASE("inspect: a payload that cannot be read is a problem, not a failure", "[ops]") {
+  Tensor cut = tensor_of<float>({1, 2}, ScalarType::float32);
+  cut.shape = {1000};
+  cut.strides = {1};
+  InspectOptions options;
+  options.hash = true;
+  const auto report = inspect(checkpoint_of({{"cut", cut}}), options);
+  REQUIRE(report);
+  CHECK(report->tensors[0].sha256.empty());
+  REQUIRE(report->problems.size() == 1);
+  CHECK(report->problems[0].where == "cut");
+}
+
+TEST_CASE("inspect: metadata is what is no tensor", "[ops]") {
+  Checkpoint c;
+  Tree& tree = c.tree;
+  const ValueId t = tree.add_tensor(tensor_of<float>({1}, ScalarType::float32));
+  const ValueId only_tensors = tree.add_sequence(ValueKind::list, std::vector{t, t});
+  const ValueId mixed = tree.add_sequence(ValueKind::tuple, std::vector{t, tree.add_integer(3)});
+  const Tree::Entry entries[] = {
+      {tree.add_string("weights"), t},
+      {tree.add_string("moments"), only_tensors},
+      {tree.add_string("mixed"), mixed},
+      {tree.add_integer(7), tree.add_scalar(tensor_of<double>({0.5}, make_dtype(ScalarType::float64), {}))},
+      {tree.add_string("empty"), tree.add_dict({})},
+  };
+  c.root = tree.add_dict(entries);
+  const Tree::Entry beside[] = {{tree.add_string("config"), tree.add_none()}};
+  c.attributes = tree.add_dict(beside);
+  CHECK(metadata_of(c) == "{'config': None, 'mixed': (3), '7': 0.5r, 'empty': {}}");
+}
+
+TEST_CASE("inspect: metadata of a tree that shares, nests and contains itself stays small", "[ops][hostile]") {
+  Checkpoint c;
+  Tree& tree = c.tree;
+  c.attributes = tree.add_dict({});
+  SECTION("a list in itself") {
+    const ValueId list = tree.reserve();
+    tree.define_sequence(list, ValueKind::list, std::vector{tree.add_integer(1), list});
+    const Tree::Entry entries[] = {{tree.add_string("a"), list}};
+    c.root = tree.add_dict(entries);
+    CHECK(metadata_of(c) == "{'a': [1, '…']}");
+  }
+  SECTION("2**60 leaves through 60 shared pairs") {
+    ValueId node = tree.add_integer(1);
+    for (int i = 0; i < 60; ++i) node = tree.add_sequence(ValueKind::list, std::vector{node, node});
+    const Tree::Entry entries[] = {{tree.add_string("a"), node}};
+    c.root = tree.add_dict(entries);
+    CHECK(metadata_of(c).size() < 4'000'000);
+  }
+  SECTION("a hundred thousand lists deep") {
+    ValueId node = tree.add_integer(1);
+    for (int i = 0; i < 100'000; ++i) node = tree.add_sequence(ValueKind::list, std::vector{node});
+    const Tree::Entry entries[] = {{tree.add_string("a"), node}};
+    c.root = tree.add_dict(entries);
+    const std::string text = metadata_of(c);
+    CHECK(static_cast<std::size_t>(std::count(text.begin(), text.end(), '[')) == kMaxMetadataDepth - 1);
+  }
+  SECTION("one megabyte of text a million times") {
+    const ValueId text = tree.add_string(std::string(1 << 20, 'x'));
+    const Tree::Entry entries[] = {
+        {tree.add_string("a"), tree.add_sequence(ValueKind::list, std::vector(100'000, text))}};
+    c.root = tree.add_dict(entries);
+    CHECK(metadata_of(c).size() < (std::size_t{80} << 20));
+  }
+}
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,131 @@
+// netcl-ckpt inspect
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "commands.h"
+#include "files.h"
+#include "log.h"
+#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/inspect.h"
+#include "options.h"
+#include "render_human.h"
+#include "render_json.h"
+
+namespace netcl::ckpt::app {
+namespace {
+
+enum class SortBy { file, name, size };
+
+struct Options {
+  CommonOptions common;
+  std::vector<std::string> files;
+  InspectOptions inspect;
+  SortBy sort = SortBy::file;
+  std::size_t depth = 0;
+};
+
+void sort_tensors(std::vector<TensorInfo>& tensors, SortBy by) {
+  if (by == SortBy::file) return;
+  std::stable_sort(tensors.begin(), tensors.end(), [by](const TensorInfo& a, const TensorInfo& b) {
+    return by == SortBy::name ? a.name < b.name : a.size_bytes > b.size_bytes;
+  });
+}
+
+Result<InspectReport> inspect_file(const std::string& path, const Options& options) {
+  const bool standard_input = path == "-";
+  auto opened = [&]() -> Result<Checkpoint> {
+    if (!standard_input) return read_checkpoint(path);
+    auto source = open_standard_input();
+    if (!source) return tl::make_unexpected(source.error());
+    return read_checkpoint(std::move(*source), "");
+  }();
+  if (!opened) return tl::make_unexpected(std::move(opened.error()));
+  auto report = inspect(*opened, options.inspect);
+  if (!report) return report;
+  report->path = path;
+  sort_tensors(report->tensors, options.sort);
+  return report;
+}
+
+int run(const Options& options) {
+  options.common.apply();
+  const auto files = expand_files(options.files);
+  if (!files) {
+    log_error(files.error());
+    return kFailed;
+  }
+  HumanOptions human;
+  human.terminal = detect_terminal(options.common.color);
+  human.depth = options.depth;
+  human.hash = options.inspect.hash;
+  human.all_metadata = options.common.verbose;
+
+  Output out;
+  int code = kDone;
+  const bool list = options.common.json && files->many;
+  const char* separator = "";
+  if (list) out << "{\"files\": [";
+  for (const std::string& path : files->paths) {
+    const auto report = inspect_file(path, options);
+    if (!report) {
+      code = kFailed;
+      if (list) {
+        out << separator;
+        render_json(path, "netcl-ckpt.inspect/1", report.error(), out);
+        separator = ",\n";
+      }
+      out.flush();
+      log_error(path, report.error());
+      continue;
+    }
+    out << separator;
+    if (options.common.json) {
+      render_json(*report, out);
+      separator = list ? ",\n" : "";
+    } else {
+      render_human(*report, human, out);
+      separator = "\n";
+      out.flush();
+      log_problems(path, report->problems);
+    }
+    if (out.closed()) return kDone;
+  }
+  if (list) out << "]}";
+  if (options.common.json && (list || code == kDone)) out << "\n";
+  return finish(out, code);
+}
+
+}  // namespace
+
+Run add_inspect_options(CLI::App& command) {
+  auto options = std::make_shared<Options>();
+  command.add_option("FILE", options->files, "Checkpoints, directories of them, or - for standard input")->required();
+  options->common.add_to(command);
+  command.add_flag("--hash", options->inspect.hash, "Add each tensor's SHA-256 (C order, little-endian)");
+  command.add_option("--include", options->inspect.include, "Only tensors whose name matches GLOB")
+      ->type_name("GLOB")
+      ->allow_extra_args(false);
+  command.add_option("--exclude", options->inspect.exclude, "No tensors whose name matches GLOB")
+      ->type_name("GLOB")
+      ->allow_extra_args(false);
+  command
+      .add_option("--optimizer-pattern", options->inspect.optimizer_patterns,
+                  "Count names that match GLOB as optimizer state")
+      ->type_name("GLOB")
+      ->allow_extra_args(false);
+  const std::map<std::string, SortBy> orders = {{"file", SortBy::file}, {"name", SortBy::name}, {"size", SortBy::size}};
+  command.add_option("--sort", options->sort, "Order: file, name or size")
+      ->transform(CLI::Transformer(orders).description(""))
+      ->type_name("KEY");
+  command.add_option("--depth", options->depth, "Sum up below level N of dotted names")->type_name("N");
+  command.add_option("-j,--jobs", options->inspect.jobs, "Threads; 0 is one a core")->type_name("N");
+  command.footer(
+      "Examples:\n"
+      "  netcl-ckpt inspect iter_1000.npz\n"
+      "  netcl-ckpt inspect --depth 2 --sort size model.safetensors\n"
+      "  netcl-ckpt inspect --json --hash --include 'model.*' iter_1000.npz\n"
+      "  curl -s https://example.org/model.npz | netcl-ckpt inspect -\n");
+  return [options] { return run(*options); };
+}
+
+}  // namespace netcl::ckpt::app

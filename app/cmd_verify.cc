@@ -1,0 +1,107 @@
+// netcl-ckpt verify
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "commands.h"
+#include "files.h"
+#include "log.h"
+#include "netcl/ckpt/verify.h"
+#include "options.h"
+#include "render_human.h"
+#include "render_json.h"
+
+namespace netcl::ckpt::app {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::vector<std::string> files;
+  std::string like;
+  std::string expect;
+  VerifyOptions verify;
+};
+
+/// Reads what --like or --expect ask for; false after an error has been logged.
+bool load_expectations(Options& options) {
+  if (options.like.empty() && options.expect.empty()) return true;
+  auto expected = [&]() -> Result<std::vector<ExpectedTensor>> {
+    if (!options.expect.empty()) return read_expectations(options.expect);
+    auto other = read_checkpoint(options.like);
+    if (!other) return tl::make_unexpected(std::move(other.error()));
+    return expectations_of(*other);
+  }();
+  if (!expected) {
+    log_error(options.expect.empty() ? options.like : options.expect, expected.error());
+    return false;
+  }
+  options.verify.expected = std::move(*expected);
+  return true;
+}
+
+Result<VerifyReport> verify_file(const std::string& path, const Options& options) {
+  if (path != "-") return verify(path, options.verify);
+  auto source = open_standard_input();
+  if (!source) return tl::make_unexpected(std::move(source.error()));
+  auto report = verify(std::move(*source), "", options.verify);
+  if (report) report->path = path;
+  return report;
+}
+
+int run(Options& options) {
+  options.common.apply();
+  const auto files = expand_files(options.files);
+  if (!files) {
+    log_error(files.error());
+    return kFailed;
+  }
+  if (!load_expectations(options)) return kFailed;
+  HumanOptions human;
+  human.terminal = detect_terminal(options.common.color);
+
+  Output out;
+  int code = kDone;
+  const char* separator = "\n";
+  if (options.common.json) out << "{\"schema\": \"netcl-ckpt.verify/1\", \"files\": [";
+  for (const std::string& path : files->paths) {
+    const auto report = verify_file(path, options);
+    if (options.common.json) {
+      out << separator;
+      separator = ",\n";
+      report ? render_json(*report, out) : render_json(path, nullptr, report.error(), out);
+    } else if (report && (!options.common.quiet || !report->sound())) {
+      render_human(*report, human, out);
+    }
+    if (!report) {
+      out.flush();
+      log_error(path, report.error());
+    }
+    code = std::max(code, !report ? int{kFailed} : report->sound() ? int{kDone} : int{kFound});
+  }
+  if (options.common.json) out << "]}\n";
+  return finish(out, code);
+}
+
+}  // namespace
+
+Run add_verify_options(CLI::App& command) {
+  auto options = std::make_shared<Options>();
+  command.add_option("FILE", options->files, "Checkpoints, directories of them, or - for standard input")->required();
+  options->common.add_to(command);
+  command.add_flag("--finite", options->verify.finite, "NaN and Inf in a tensor are problems too");
+  auto* like = command.add_option("--like", options->like, "Demand the names, dtypes and shapes of another checkpoint")
+                   ->type_name("OTHER");
+  command.add_option("--expect", options->expect, "Demand the names and shapes in a JSON file")
+      ->type_name("SHAPES")
+      ->excludes(like);
+  command.add_option("-j,--jobs", options->verify.jobs, "Threads; 0 is one a core")->type_name("N");
+  command.footer(
+      "Exit code: 0 sound, 1 a problem was found, 2 a file could not be looked at.\n"
+      "\n"
+      "Examples:\n"
+      "  netcl-ckpt verify iter_1000.npz\n"
+      "  netcl-ckpt verify --json checkpoints/\n"
+      "  netcl-ckpt verify --finite --like iter_1000.npz iter_2000.npz\n");
+  return [options] { return run(*options); };
+}
+
+}  // namespace netcl::ckpt::app

@@ -1,0 +1,130 @@
+// The command line: the table of subcommands, and what CLI11 leaves to us: one line for an error,
+// exit code 2 for it, and a guess at what was meant.
+//
+// Only the subcommand that is named declares its options: with all of them declared, starting would
+// take longer than listing a checkpoint does.
+#include "commands.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "log.h"
+#include "terminal.h"
+
+namespace netcl::ckpt::app {
+namespace {
+
+constexpr std::array kCommands = {
+    Command{"inspect", "List what checkpoints hold", add_inspect_options},
+    Command{"verify", "Check that checkpoints are sound", add_verify_options},
+};
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  netcl-ckpt inspect iter_1000.npz\n"
+    "  netcl-ckpt verify checkpoints/*.npz\n"
+    "\n"
+    "`netcl-ckpt COMMAND --help` tells more; so does `man netcl-ckpt`.\n";
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row.back();
+}
+
+/// "unknown command 'inspct'; did you mean 'inspect'?"
+std::string unknown(const char* what, std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string* best = nullptr;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
+  for (const std::string& c : candidates) {
+    const std::size_t d = word.size() > 64 ? best_distance : edit_distance(word, c);
+    if (d < best_distance) {
+      best = &c;
+      best_distance = d;
+    }
+  }
+  const std::string guess = best == nullptr ? "" : fmt::format("; did you mean '{}'?", *best);
+  return fmt::format("unknown {} '{}'{}", what, word, guess);
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* o : app.get_options()) {
+    for (const std::string& l : o->get_lnames()) names.push_back("--" + l);
+  }
+  return names;
+}
+
+int usage_error(const std::string& text, std::string_view command) {
+  log_error(fmt::format("{} (see 'netcl-ckpt {}{}--help')", text, command, command.empty() ? "" : " "));
+  return kFailed;
+}
+
+int print(std::string_view text) {
+  Output out;
+  out << text;
+  if (out.flush()) return kDone;
+  log_error("cannot write to standard output");
+  return kFailed;
+}
+
+int run_command(const Command& command, int argc, char** argv) {
+  CLI::App app(command.description, std::string("netcl-ckpt ") + command.name);
+  const Run run = command.add_options(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return print(app.help());
+  } catch (const CLI::ExtrasError& e) {
+    const auto extras = app.remaining();
+    const std::string word = extras.empty() ? "" : extras[0].substr(0, extras[0].find('='));
+    return usage_error(unknown("option", word, option_names(app)), command.name);
+  } catch (const CLI::ParseError& e) {
+    return usage_error(e.what(), command.name);
+  }
+  return run();
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app("Read, check and convert deep-learning training checkpoints", "netcl-ckpt");
+  app.set_version_flag("--version", "netcl-ckpt " NETCL_CKPT_VERSION);
+  app.footer(kExamples);
+  const std::string_view word = argc > 1 ? argv[1] : "";
+  std::vector<std::string> names;
+  for (const Command& c : kCommands) {
+    if (word == c.name) return run_command(c, argc - 1, argv + 1);
+    app.add_subcommand(c.name, c.description);
+    names.push_back(c.name);
+  }
+  if (!word.empty() && word[0] != '-') {
+    return usage_error(unknown("command", word, names), "");
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return print(app.help());
+  } catch (const CLI::CallForVersion& e) {
+    return print(std::string(e.what()) + "\n");
+  } catch (const CLI::ParseError& e) {
+    const auto extras = app.remaining();
+    const std::string option = extras.empty() ? "" : extras[0];
+    return usage_error(unknown("option", option, option_names(app)), "");
+  }
+  return usage_error("which command?", "");
+}
+
+}  // namespace netcl::ckpt::app

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace netcl::ckpt::app {
+
+/// What a subcommand does once its options are read; gives the exit code.
+using Run = std::function<int()>;
+
+/// Exit codes of every subcommand.
+enum ExitCode : int {
+  kDone = 0,    ///< done; diff: the same; verify: sound
+  kFound = 1,   ///< diff found differences, verify a problem
+  kFailed = 2,  ///< it could not do the job
+};
+
+/// One subcommand. `add_options` declares its options and gives what to run when they are parsed.
+struct Command {
+  const char* name;
+  const char* description;
+  Run (*add_options)(CLI::App& command);
+};
+
+Run add_inspect_options(CLI::App& command);
+Run add_verify_options(CLI::App& command);
+
+/// Parses the command line and runs the subcommand that it names.
+int run_command_line(int argc, char** argv);
+
+}  // namespace netcl::ckpt::app

@@ -1,0 +1,36 @@
+// Options that subcommands share.
+#include "options.h"
+
+#include <errno.h>
+
+#include <CLI/CLI.hpp>
+#include <cstring>
+
+#include "commands.h"
+#include "log.h"
+
+namespace netcl::ckpt::app {
+
+void CommonOptions::add_to(CLI::App& command) {
+  command.add_flag("--json", json, "Write JSON");
+  const std::map<std::string, ColorChoice> choices = {
+      {"auto", ColorChoice::automatic}, {"always", ColorChoice::always}, {"never", ColorChoice::never}};
+  command.add_option("--color", color, "Colour: auto, always or never")
+      ->transform(CLI::Transformer(choices).description(""))
+      ->type_name("WHEN");
+  auto* q = command.add_flag("-q,--quiet", quiet, "Errors only on standard error");
+  command.add_flag("-v,--verbose", verbose, "Also notes, and all of the metadata")->excludes(q);
+}
+
+void CommonOptions::apply() const {
+  if (quiet) set_verbosity(Verbosity::quiet);
+  if (verbose) set_verbosity(Verbosity::verbose);
+}
+
+int finish(Output& out, int code) {
+  if (out.flush()) return out.closed() ? int{kDone} : code;
+  log_error(std::string("cannot write to standard output: ") + std::strerror(errno));
+  return kFailed;
+}
+
+}  // namespace netcl::ckpt::app

@@ -1,0 +1,329 @@
+// Reports for people. Whatever a file holds, a line stays a line: names are escaped, long ones are
+// kept whole (they are what one came for), and metadata is cut to a screenful.
+#include "render_human.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "log.h"
+
+namespace netcl::ckpt::app {
+namespace {
+
+constexpr std::size_t kMaxColumn = 60;  // wider cells push their own line only
+constexpr std::size_t kMaxMetadataLines = 40;
+constexpr std::size_t kMaxValueColumns = 100;
+constexpr std::string_view kNetclMeta = "__netcl_meta__";
+
+struct Style {
+  bool color = false;
+  std::string operator()(const char* code, std::string_view text) const {
+    return color ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : std::string(text);
+  }
+  std::string bold(std::string_view text) const { return (*this)("1", text); }
+  std::string dim(std::string_view text) const { return (*this)("2", text); }
+  std::string red(std::string_view text) const { return (*this)("31", text); }
+  std::string green(std::string_view text) const { return (*this)("32", text); }
+};
+
+/// 1234567 -> "1,234,567"
+std::string grouped(std::uint64_t n) {
+  std::string digits = std::to_string(n);
+  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, ",");
+  return digits;
+}
+
+std::string plural(std::uint64_t n, const char* noun) {
+  return fmt::format("{} {}{}", grouped(n), noun, n == 1 ? "" : "s");
+}
+
+/// The start of an escaped text, at most `columns` wide.
+std::string shortened(std::string_view text, std::size_t columns) {
+  if (display_width(text) <= columns) return std::string(text);
+  std::size_t at = 0;
+  for (std::size_t seen = 0; at < text.size(); ++at) {
+    const bool starts = (static_cast<unsigned char>(text[at]) & 0xc0) != 0x80;
+    if (starts && ++seen == columns) break;
+  }
+  return std::string(text.substr(0, at)) + "…";
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  return shape.size() == 1 ? fmt::format("({},)", shape[0]) : fmt::format("({})", fmt::join(shape, ", "));
+}
+
+std::string ratio_text(std::uint64_t stored, std::uint64_t size) {
+  return size == 0 ? "" : fmt::format("{:.1f} %", 100.0 * static_cast<double>(stored) / static_cast<double>(size));
+}
+
+/// Rows of cells in columns as wide as their widest cell, within reason.
+class Table {
+ public:
+  explicit Table(std::vector<bool> right) : right_(std::move(right)), widths_(right_.size()) {}
+
+  void add(std::vector<std::string> cells) {
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      widths_[i] = std::max(widths_[i], std::min(display_width(cells[i]), kMaxColumn));
+    }
+    rows_.push_back(std::move(cells));
+  }
+
+  void write(Output& out) const {
+    for (const auto& row : rows_) {
+      std::string line;
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        const std::size_t width = display_width(row[i]);
+        const std::string padding(widths_[i] > width ? widths_[i] - width : 0, ' ');
+        line += "  ";
+        line += right_[i] ? padding + row[i] : row[i] + padding;
+      }
+      line.erase(line.find_last_not_of(' ') + 1);
+      out << line << "\n";
+      if (out.closed()) return;
+    }
+  }
+
+ private:
+  std::vector<bool> right_;
+  std::vector<std::size_t> widths_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+std::string shown_name(const TensorInfo& t) { return t.name.empty() ? "(array)" : escape(t.name); }
+
+std::uint64_t num_elements(const TensorInfo& t) {
+  return t.dtype.item_bytes == 0 ? 0 : t.size_bytes / t.dtype.item_bytes;
+}
+
+/// "encoder.layer.0" of "encoder.layer.0.output.dense.weight" at depth 3.
+std::string_view upper_levels(std::string_view name, std::size_t depth) {
+  std::size_t at = 0;
+  for (; depth > 0 && at != name.npos; --depth) at = name.find('.', at == 0 ? 0 : at + 1);
+  return name.substr(0, at);
+}
+
+/// Tensors that are shown as one line.
+struct Bundle {
+  std::string name;
+  const TensorInfo* first = nullptr;
+  std::uint64_t num_tensors = 0;
+  std::uint64_t elements = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t stored_bytes = 0;
+  bool same_dtype = true;
+};
+
+std::vector<Bundle> bundle(const std::vector<const TensorInfo*>& tensors, std::size_t depth) {
+  std::vector<Bundle> bundles;
+  std::map<std::string, std::size_t, std::less<>> index;
+  for (const TensorInfo* t : tensors) {
+    const std::string_view name = depth == 0 ? std::string_view(t->name) : upper_levels(t->name, depth);
+    std::size_t at = bundles.size();
+    if (depth > 0) at = index.emplace(name, at).first->second;
+    if (at == bundles.size()) bundles.push_back({std::string(name), t, 0, 0, 0, 0, true});
+    Bundle& b = bundles[at];
+    b.num_tensors += 1;
+    b.elements += num_elements(*t);
+    b.size_bytes += t->size_bytes;
+    b.stored_bytes += t->stored_bytes;
+    b.same_dtype &= t->dtype == b.first->dtype;
+  }
+  return bundles;
+}
+
+void write_group(const char* title, const std::vector<const TensorInfo*>& tensors, const HumanOptions& options,
+                 const Style& style, Output& out) {
+  std::uint64_t elements = 0, size_bytes = 0;
+  for (const TensorInfo* t : tensors) {
+    elements += num_elements(*t);
+    size_bytes += t->size_bytes;
+  }
+  out << style.bold(title)
+      << style.dim(fmt::format("  {}, {}, {}", plural(tensors.size(), "tensor"), plural(elements, "element"),
+                               bytes_text(size_bytes)))
+      << "\n";
+  Table table({false, false, false, true, true, true, false});
+  for (const Bundle& b : bundle(tensors, options.depth)) {
+    const TensorInfo& t = *b.first;
+    const std::string dtype = b.same_dtype ? shortened(escape(t.dtype.name()), kMaxColumn) : "mixed";
+    std::vector<std::string> cells;
+    if (b.num_tensors == 1) {
+      cells = {shown_name(t), dtype, shape_text(t.shape) + (t.fortran_order ? " F" : "")};
+    } else {
+      cells = {escape(b.name) + ".*", dtype, plural(b.num_tensors, "tensor")};
+    }
+    cells.push_back(bytes_text(b.size_bytes));
+    const bool packed = t.compression != Compression::none;
+    cells.push_back(packed ? bytes_text(b.stored_bytes) : "");
+    cells.push_back(packed ? ratio_text(b.stored_bytes, b.size_bytes) : "");
+    cells.push_back(options.hash && b.num_tensors == 1 ? t.sha256 : "");
+    table.add(std::move(cells));
+  }
+  table.write(out);
+}
+
+/// A value on one line, as Python would write it; `budget` columns at most.
+std::string inline_value(const Tree& tree, ValueId id, std::size_t budget) {
+  const auto list = [&](const char* open, const char* close, auto items, auto write) {
+    std::string text = open;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      if (i > 0) text += ", ";
+      if (text.size() > budget) {
+        text += fmt::format("… {} in all", items.size());
+        break;
+      }
+      text += write(items[i]);
+    }
+    return text + close;
+  };
+  const auto item = [&](ValueId v) { return inline_value(tree, v, budget / 2); };
+  switch (tree.kind(id)) {
+    case ValueKind::none: return "None";
+    case ValueKind::boolean: return tree.boolean(id) ? "True" : "False";
+    case ValueKind::integer: return std::to_string(tree.integer(id));
+    case ValueKind::real: return fmt::format("{}", tree.real(id));
+    case ValueKind::complex: return fmt::format("({}{:+}j)", tree.real(id), tree.imaginary(id));
+    case ValueKind::string: return fmt::format("'{}'", shortened(escape(tree.text(id).substr(0, 4 * budget)), budget));
+    case ValueKind::big_integer:
+    case ValueKind::name: return shortened(escape(tree.text(id).substr(0, 4 * budget)), budget);
+    case ValueKind::bytes: return fmt::format("<{}>", plural(tree.text(id).size(), "byte"));
+    case ValueKind::opaque: return fmt::format("<{}, not run>", escape(tree.text(id)));
+    case ValueKind::tuple: return list("(", tree.items(id).size() == 1 ? ",)" : ")", tree.items(id), item);
+    case ValueKind::set:
+    case ValueKind::frozenset: return list("{", "}", tree.items(id), item);
+    case ValueKind::dict:
+      return list("{", "}", tree.entries(id), [&](const Tree::Entry& e) {
+        return shortened(escape(tree.text(e.key)), budget) + ": " + item(e.value);
+      });
+    default: return list("[", "]", tree.items(id), item);
+  }
+}
+
+/// Nested dicts as indented lines, everything else inline.
+class MetadataLines {
+ public:
+  MetadataLines(const Tree& tree, std::size_t max_lines, Output& out) : tree_(tree), left_(max_lines), out_(out) {}
+
+  void write(ValueId dict, std::size_t indent, std::string_view leave_out = {}) {
+    for (const Tree::Entry& e : tree_.entries(dict)) {
+      if (!leave_out.empty() && tree_.text(e.key) == leave_out) continue;
+      if (left_ == 0) {
+        ++cut_;
+        continue;
+      }
+      --left_;
+      const std::string key = shortened(escape(tree_.text(e.key)), kMaxColumn);
+      const bool nested = tree_.kind(e.value) == ValueKind::dict && !tree_.entries(e.value).empty();
+      out_ << std::string(indent, ' ') << key << ":";
+      if (!nested) out_ << " " << inline_value(tree_, e.value, kMaxValueColumns);
+      out_ << "\n";
+      if (nested) write(e.value, indent + 2);
+    }
+  }
+
+  void finish() {
+    if (cut_ > 0)
+      out_ << "  … " << grouped(cut_) << " more"
+           << " (--verbose shows all)\n";
+  }
+
+ private:
+  const Tree& tree_;
+  std::size_t left_;
+  std::size_t cut_ = 0;
+  Output& out_;
+};
+
+const Tree::Entry* find_of_kind(const Tree& tree, ValueId dict, std::string_view key, ValueKind kind) {
+  const Tree::Entry* e = tree.find(dict, key);
+  return e != nullptr && tree.kind(e->value) == kind ? e : nullptr;
+}
+
+/// `.netcl`: the layers as netcl's own classes would be called. False where it is not of that form.
+bool write_architecture(const Tree& tree, ValueId root, const Style& style, Output& out) {
+  const auto* meta = find_of_kind(tree, root, kNetclMeta, ValueKind::dict);
+  if (meta == nullptr) return false;
+  const auto* type = find_of_kind(tree, meta->value, "type", ValueKind::string);
+  const auto* layers = find_of_kind(tree, meta->value, "config", ValueKind::list);
+  if (layers == nullptr) layers = find_of_kind(tree, meta->value, "layers", ValueKind::list);
+  if (layers == nullptr) return false;
+  out << style.bold("architecture") << "  " << (type ? escape(tree.text(type->value)) : "")
+      << style.dim(fmt::format("  {}", plural(tree.items(layers->value).size(), "layer"))) << "\n";
+  std::size_t number = 0;
+  for (ValueId layer : tree.items(layers->value)) {
+    const auto* name = find_of_kind(tree, layer, "type", ValueKind::string);
+    const auto* args = find_of_kind(tree, layer, "args", ValueKind::dict);
+    std::string call = name ? escape(tree.text(name->value)) : inline_value(tree, layer, kMaxValueColumns);
+    if (name != nullptr) {
+      call += "(";
+      if (args != nullptr) {
+        const char* separator = "";
+        for (const Tree::Entry& e : tree.entries(args->value)) {
+          call += separator + escape(tree.text(e.key)) + "=" + inline_value(tree, e.value, kMaxValueColumns / 2);
+          separator = ", ";
+        }
+      }
+      call += ")";
+    }
+    out << fmt::format("  {:>3}  {}\n", number++, shortened(call, 2 * kMaxValueColumns));
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string bytes_text(std::uint64_t bytes) {
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  constexpr std::array kUnits = {"kB", "MB", "GB", "TB", "PB", "EB"};
+  double value = static_cast<double>(bytes) / 1000;
+  std::size_t unit = 0;
+  for (; value >= 999.95 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
+  return fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+void render_human(const InspectReport& report, const HumanOptions& options, Output& out) {
+  const Style style{options.terminal.color};
+  out << style.bold(escape(report.path)) << "  " << to_string(report.format) << ", " << bytes_text(report.file_bytes)
+      << "\n";
+  for (const Group group : {Group::model, Group::optimizer, Group::other}) {
+    std::vector<const TensorInfo*> tensors;
+    for (const TensorInfo& t : report.tensors) {
+      if (t.group == group) tensors.push_back(&t);
+    }
+    if (!tensors.empty()) write_group(to_string(group), tensors, options, style, out);
+  }
+  const InspectTotals& t = report.totals;
+  out << style.bold("total") << "  " << plural(t.num_tensors, "tensor") << ", " << plural(t.num_parameters, "parameter")
+      << ", " << bytes_text(t.size_bytes);
+  const bool packed = std::any_of(report.tensors.begin(), report.tensors.end(),
+                                  [](const TensorInfo& i) { return i.compression != Compression::none; });
+  if (packed) out << fmt::format(" in {} ({})", bytes_text(t.stored_bytes), ratio_text(t.stored_bytes, t.size_bytes));
+  out << "\n";
+
+  const Tree& tree = report.metadata;
+  const bool drawn = write_architecture(tree, report.metadata_root, style, out);
+  if (tree.entries(report.metadata_root).size() > (drawn ? 1U : 0U)) {
+    out << style.bold("metadata") << "\n";
+    MetadataLines lines(tree, options.all_metadata ? SIZE_MAX : kMaxMetadataLines, out);
+    lines.write(report.metadata_root, 2, drawn ? kNetclMeta : std::string_view());
+    lines.finish();
+  }
+}
+
+void render_human(const VerifyReport& report, const HumanOptions& options, Output& out) {
+  const Style style{options.terminal.color};
+  const std::string path = escape(report.path);
+  for (const Problem& p : report.problems) {
+    const std::string severity =
+        p.severity >= Severity::error ? style.red(to_string(p.severity)) : to_string(p.severity);
+    out << path << ": " << severity << ": " << escape(problem_text(p)) << " [" << escape(p.code) << "]\n";
+  }
+  if (!report.sound()) return;
+  out << path << ": " << style.green("sound") << " (" << plural(report.num_tensors, "tensor") << ", "
+      << bytes_text(report.checked_bytes) << " checked)\n";
+}
+
+}  // namespace netcl::ckpt::app

@@ -1,0 +1,167 @@
+// Reports as JSON: RFC 8259 whatever the file held. NaN and Inf are strings, names that are not UTF-8
+// are escaped, and nesting is bounded by the library, because the JSON library recurses.
+#include "render_json.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace netcl::ckpt::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// ASCII only would be safe for terminals too, but makes real names unreadable; C1 and direction
+// marks are escaped by hand instead.
+std::string dump(const Json& value) {
+  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string out;
+  out.reserve(text.size());
+  // Outside of strings JSON is ASCII, and inside "\u009b" means what the character does.
+  for (std::size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c < 0x7f) {
+      out += text[i++];
+      continue;
+    }
+    const std::size_t n = c == 0x7f ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+    const std::string_view character = std::string_view(text).substr(i, n);
+    if (escape(character) == character) {
+      out += character;
+    } else {
+      const std::string quoted = Json(character).dump(-1, ' ', true, Json::error_handler_t::replace);
+      out += c == 0x7f ? "\\u007f" : quoted.substr(1, quoted.size() - 2);
+    }
+    i += n;
+  }
+  return out;
+}
+
+Json number(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  return value;
+}
+
+constexpr std::size_t kMaxShownBytes = 64;
+
+Json bytes_value(std::string_view bytes) {
+  if (bytes.size() > kMaxShownBytes) return {{"bytes", bytes.size()}};
+  std::string hex;
+  for (char c : bytes) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    hex += kDigits[static_cast<unsigned char>(c) >> 4];
+    hex += kDigits[static_cast<unsigned char>(c) & 15];
+  }
+  return {{"bytes", hex}};
+}
+
+/// A value of a report's metadata. It is a tree, at most kMaxMetadataDepth deep.
+Json value_json(const Tree& tree, ValueId id) {
+  switch (tree.kind(id)) {
+    case ValueKind::none: return nullptr;
+    case ValueKind::boolean: return tree.boolean(id);
+    case ValueKind::integer: return tree.integer(id);
+    case ValueKind::big_integer:
+    case ValueKind::name: return std::string(tree.text(id));
+    case ValueKind::string: return escape_invalid(tree.text(id));
+    case ValueKind::real: return number(tree.real(id));
+    case ValueKind::complex: return {{"real", number(tree.real(id))}, {"imag", number(tree.imaginary(id))}};
+    case ValueKind::bytes: return bytes_value(tree.text(id));
+    case ValueKind::opaque: return {{"opaque", escape_invalid(tree.text(id))}};
+    case ValueKind::dict: {
+      Json out = Json::object();
+      for (const Tree::Entry& e : tree.entries(id)) {
+        out.push_back({escape_invalid(tree.text(e.key)), value_json(tree, e.value)});
+      }
+      return out;
+    }
+    default: {
+      Json out = Json::array();
+      for (ValueId item : tree.items(id)) out.push_back(value_json(tree, item));
+      return out;
+    }
+  }
+}
+
+Json tensor_json(const TensorInfo& t) {
+  Json out;
+  out["name"] = escape_invalid(t.name);
+  out["dtype"] = escape_invalid(t.dtype.name());
+  out["descr"] = escape_invalid(t.dtype.descr());
+  out["shape"] = t.shape;
+  out["order"] = t.fortran_order ? "F" : "C";
+  out["group"] = to_string(t.group);
+  out["nbytes"] = t.size_bytes;
+  out["stored_bytes"] = t.stored_bytes;
+  out["compression"] = to_string(t.compression);
+  out["crc32"] = t.crc32 ? Json(*t.crc32) : Json(nullptr);
+  if (!t.sha256.empty()) out["sha256"] = t.sha256;
+  return out;
+}
+
+Json problem_json(const Problem& p) {
+  Json out;
+  out["code"] = p.code;
+  out["severity"] = to_string(p.severity);
+  out["where"] = escape_invalid(p.where);
+  out["offset"] = p.offset_bytes ? Json(*p.offset_bytes) : Json(nullptr);
+  out["message"] = escape_invalid(p.message);
+  if (!p.global.empty()) out["global"] = escape_invalid(p.global);
+  return out;
+}
+
+/// `"key": [` a line for each item `]`
+template <class Items, class Convert>
+void write_array(Output& out, const char* key, const Items& items, Convert convert) {
+  out << ",\n \"" << key << "\": [";
+  const char* separator = "\n  ";
+  for (const auto& item : items) {
+    out << separator << dump(convert(item));
+    separator = ",\n  ";
+  }
+  out << "]";
+}
+
+void write_field(Output& out, const char* key, const Json& value) { out << ",\n \"" << key << "\": " << dump(value); }
+
+}  // namespace
+
+void render_json(const InspectReport& report, Output& out) {
+  out << "{\"schema\": \"netcl-ckpt.inspect/1\"";
+  write_field(out, "path", escape_invalid(report.path));
+  write_field(out, "format", to_string(report.format));
+  write_field(out, "file_bytes", report.file_bytes);
+  write_array(out, "tensors", report.tensors, tensor_json);
+  write_field(out, "metadata", value_json(report.metadata, report.metadata_root));
+  const InspectTotals& t = report.totals;
+  write_field(out, "totals",
+              {{"tensors", t.num_tensors},
+               {"parameters", t.num_parameters},
+               {"nbytes", t.size_bytes},
+               {"stored_bytes", t.stored_bytes}});
+  write_array(out, "warnings", report.problems, problem_json);
+  out << "}";
+}
+
+void render_json(const VerifyReport& report, Output& out) {
+  out << "{\"path\": " << dump(escape_invalid(report.path));
+  write_field(out, "format", report.format ? Json(to_string(*report.format)) : Json(nullptr));
+  write_field(out, "sound", report.sound());
+  write_array(out, "problems", report.problems, problem_json);
+  out << "}";
+}
+
+void render_json(const std::string& path, const char* schema, const Error& error, Output& out) {
+  Json e;
+  e["code"] = to_string(error.code);
+  e["message"] = escape_invalid(error.message);
+  e["where"] = escape_invalid(error.member);
+  e["offset"] = error.offset_bytes ? Json(*error.offset_bytes) : Json(nullptr);
+  out << "{";
+  if (schema != nullptr) out << "\"schema\": " << dump(schema) << ",\n ";
+  out << "\"path\": " << dump(escape_invalid(path));
+  write_field(out, "error", e);
+  out << "}";
+}
+
+}  // namespace netcl::ckpt::app

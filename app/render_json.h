@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+#include "netcl/ckpt/inspect.h"
+#include "netcl/ckpt/verify.h"
+#include "terminal.h"
+
+namespace netcl::ckpt::app {
+
+/// One object as netcl-ckpt-inspect(1) documents it, a tensor a line, without a final newline. It is
+/// written as it is made, so a hundred thousand tensors cost no memory.
+void render_json(const InspectReport& report, Output& out);
+
+/// One file's object of `verify --json`.
+void render_json(const VerifyReport& report, Output& out);
+
+/// The object that stands for a file that could not be looked at, where there are others.
+void render_json(const std::string& path, const char* schema, const Error& error, Output& out);
+
+}  // namespace netcl::ckpt::app

@@ -90,12 +90,14 @@ std::vector<Shape> parameter_shapes(const Tree& tree, ValueId optim_state) {
 
 /// A shape of which the optimizer has more than the arrays beside it, if there is one. Fewer is
 /// usual: frozen parameters, buffers.
-std::optional<Shape> contradiction(const Checkpoint& c, ValueId optim_state) {
+std::optional<Shape> contradiction(const Checkpoint& c, ValueId optim_state, const Limits& limits) {
+  const std::vector<Shape> claimed = parameter_shapes(c.tree, optim_state);
+  if (claimed.empty()) return std::nullopt;
+  const auto arrays = list_tensors(c, limits);
+  if (!arrays) return std::nullopt;
   std::map<Shape, std::int64_t> unclaimed;
-  for (const Tree::Entry& e : c.tree.entries(c.root)) {
-    if (c.tree.kind(e.value) == ValueKind::tensor) ++unclaimed[c.tree.tensor(e.value).shape];
-  }
-  for (const Shape& shape : parameter_shapes(c.tree, optim_state)) {
+  for (const NamedTensor& array : *arrays) ++unclaimed[c.tree.tensor(array.value).shape];
+  for (const Shape& shape : claimed) {
     if (--unclaimed[shape] < 0) return shape;
   }
   return std::nullopt;
@@ -138,7 +140,7 @@ void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& 
                        npz_name));
   }
   if (const Tree::Entry* state = out.tree.find(*parsed, "optim_state")) {
-    if (const auto shape = contradiction(out, state->value)) {
+    if (const auto shape = contradiction(out, state->value, options.limits)) {
       report("sidecar-mismatch", Severity::error, std::nullopt,
              fmt::format("'{}' was made for other arrays than '{}': its optimizer state has a parameter of shape ({}) "
                          "for which there is no array",

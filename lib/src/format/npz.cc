@@ -15,6 +15,8 @@ namespace {
 constexpr std::string_view kNetclMeta = "__netcl_meta__";
 // Enough for nearly every npy header, stored or compressed, in the read that brings the local header.
 constexpr std::size_t kHeadBytes = 320;
+// NumPy pads the header of a plain array to this; inflating twice to learn the size first takes longer.
+constexpr std::size_t kUsualHeaderBytes = 128;
 
 class NpzReader {
  public:
@@ -50,7 +52,7 @@ class NpzReader {
       structure_ = whole;
       return {};
     }
-    CKPT_TRY(std::vector<std::byte> head, read_member_start(member, data, whole, kNpyPreambleBytes));
+    CKPT_TRY(std::vector<std::byte> head, read_member_start(member, data, whole, kUsualHeaderBytes));
     const bool named = member.name.ends_with(".npy");
     if (!has_npy_magic(head)) {
       out_.problems.push_back({named ? "not-npy" : "raw-member", named ? Severity::error : Severity::note, member.name,
@@ -60,7 +62,10 @@ class NpzReader {
     CKPT_TRY(const std::uint64_t header_bytes, npy_header_bytes(head, options_.limits));
     if (header_bytes > member.size_bytes)
       return fail_at(ErrorCode::truncated, member.name, member.size_bytes, "the npy header is cut short");
-    CKPT_TRY(head, read_member_start(member, data, whole, header_bytes));
+    if (header_bytes > head.size()) {
+      CKPT_TRY(head, read_member_start(member, data, whole, header_bytes));
+    }
+    head.resize(header_bytes);
     CKPT_TRY(const NpyHeader header, parse_npy_header(head, options_.limits));
     CKPT_TRY(const StoragePtr payload, zip_member_storage(source_, member, data.offset_bytes, header_bytes));
     CKPT_TRY(Tensor tensor, make_npy_tensor(header, payload, member.name, options_, out_));

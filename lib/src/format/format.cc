@@ -27,6 +27,18 @@ bool is_safetensors(Head head) {
   return load_le<std::uint64_t>(head.data()) < (std::uint64_t{1} << 40);
 }
 
+/// The first pickle of torch's legacy stream: the number 0x1950a86a20f9469cfc6c, protocol 2.
+bool is_torch_legacy(Head head) {
+  return head.starts_with(std::string_view("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15));
+}
+
+bool is_pickle(Head head) { return head.starts_with('\x80'); }
+
+/// Protocols 0 and 1 have no magic; these opcodes begin a pickle of a container or an object.
+bool may_be_pickle(Head head) {
+  return !head.empty() && std::string_view("(]}clidNIKJMFGSVUTX").find(head[0]) != Head::npos;
+}
+
 bool is_torch_zip(const ZipDirectory& directory) {
   return std::any_of(directory.members.begin(), directory.members.end(),
                      [](const ZipMember& m) { return m.name == "data.pkl" || m.name.ends_with("/data.pkl"); });
@@ -34,8 +46,8 @@ bool is_torch_zip(const ZipDirectory& directory) {
 
 Result<void> read_zip(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
   CKPT_TRY(const ZipDirectory directory, read_zip_directory(source, options.limits, out.problems));
-  if (!is_torch_zip(directory)) return read_npz(source, directory, options, out);
-  return fail(ErrorCode::unsupported, "torch archives are not read yet");
+  return is_torch_zip(directory) ? read_torch_zip(source, directory, options, out)
+                                 : read_npz(source, directory, options, out);
 }
 
 struct Row {
@@ -44,10 +56,12 @@ struct Row {
   Result<void> (*read)(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 };
 
-const std::array kFormats = {
+constexpr std::array kFormats = {
     Row{Format::npz, is_zip, read_zip},  // npz, .netcl and torch alike
     Row{Format::npy, is_npy, read_npy},
     Row{Format::safetensors, is_safetensors, read_safetensors},
+    Row{Format::torch_legacy, is_torch_legacy, read_torch_legacy},
+    Row{Format::pickle, is_pickle, read_pickle},
 };
 
 /// What a file that is no checkpoint looks like, and the way out.
@@ -98,6 +112,26 @@ void check_extension(const std::filesystem::path& path, Checkpoint& out) {
   }
 }
 
+/// The row for a file without a magic: a zip behind something else, or a pickle of the old protocols.
+Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& path, Head head,
+                         const ReadOptions& options, Checkpoint& out) {
+  auto row_of = [](Format format) {
+    return std::find_if(kFormats.begin(), kFormats.end(), [&](const Row& r) { return r.format == format; });
+  };
+  Problems ignored;
+  if (source->size_bytes() > 22 && read_zip_directory(source, options.limits, ignored)) {
+    out.problems.push_back({"zip-prefix", Severity::warning, "", 0, "something stands before the archive", ""});
+    return row_of(Format::npz);
+  }
+  const char* promised = extension_format(path.extension().string());
+  const bool named_pickle = promised != nullptr && std::string_view(promised) == "pickle";
+  if (!head.empty() && (named_pickle || may_be_pickle(head))) {
+    Checkpoint trial;
+    if (named_pickle || read_pickle(source, options, trial)) return row_of(Format::pickle);
+  }
+  return fail(ErrorCode::unsupported, "{}", describe_stranger(head));
+}
+
 Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::path& path, const ReadOptions& options) {
   Checkpoint out;
   out.path = path.string();
@@ -106,15 +140,9 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
   std::string head(std::min<std::uint64_t>(source->size_bytes(), kHeadBytes), '\0');
   CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(head))));
 
-  const auto* row = std::find_if(kFormats.begin(), kFormats.end(), [&](const Row& r) { return r.matches(head); });
+  const Row* row = std::find_if(kFormats.begin(), kFormats.end(), [&](const Row& r) { return r.matches(head); });
   if (row == kFormats.end()) {
-    // A zip may have something before it; then only its end says so.
-    Problems ignored;
-    const bool zip_at_end =
-        source->size_bytes() > 22 && read_zip_directory(source, options.limits, ignored).has_value();
-    if (!zip_at_end) return fail(ErrorCode::unsupported, "{}", describe_stranger(head));
-    row = kFormats.begin();
-    out.problems.push_back({"zip-prefix", Severity::warning, "", 0, "something stands before the archive", ""});
+    CKPT_TRY(row, guess(source, path, head, options, out));
   }
   out.format = row->format;
   CKPT_CHECK(row->read(source, options, out));

@@ -79,8 +79,8 @@ Result<Tensor> make_npy_tensor(const NpyHeader& header, const StoragePtr& payloa
   }
   tensor.strides = header.fortran_order ? f_strides(header.shape) : c_strides(header.shape);
   if (has_object(tensor.dtype)) {
-    out.problems.push_back(
-        {"object-array", Severity::warning, where, std::nullopt, "an object array; its pickle is not looked at", ""});
+    // NumPy reads the pickle whatever the shape says.
+    CKPT_TRY([[maybe_unused]] const ValueId elements, read_object_pickle(payload, where, options, out));
     return tensor;
   }
   if (*size > payload->size_bytes()) {

@@ -14,8 +14,9 @@ struct Limits {
   /// A JSON document (sidecar, `.netcl` metadata, torch's). netcl writes optimizer state as JSON
   /// numbers, so sidecars of small models reach tens of megabytes.
   std::uint64_t max_json_bytes = std::uint64_t{256} << 20;
-  /// A pickle's opcodes and small values, read into memory. Array payloads do not count.
-  std::uint64_t max_pickle_inline_bytes = std::uint64_t{64} << 20;
+  /// A pickle's text, which is kept in memory: keys, and the arrays of protocols 0 to 2, which are text
+  /// there. Bounded by the file's size too. Array payloads of later protocols do not count.
+  std::uint64_t max_pickle_inline_bytes = std::uint64_t{1} << 30;
   /// Zip members in one archive: directory memory is about 150 bytes each.
   std::uint64_t max_members = 4'000'000;
   /// Dimensions of an array. NumPy 2 allows 64, NumPy 1 32.
@@ -25,7 +26,7 @@ struct Limits {
   /// Nesting of containers in a JSON document or a pickle. The parsers do not recurse.
   std::uint32_t max_depth = 200'000;
   /// Values in one checkpoint's tree (containers, keys and leaves).
-  std::uint64_t max_values = 4'000'000;
+  std::uint64_t max_values = 2'000'000;
   /// Names that one walk over the tree may produce; shared containers are named once for each path.
   std::uint64_t max_names = 1'000'000;
   /// Bytes of all those names together.

@@ -1,0 +1,786 @@
+// A pickle machine that only notes what it is told: protocols 0 to 5, every opcode.
+// https://github.com/python/cpython/blob/main/Lib/pickletools.py, Lib/pickle.py
+//
+// The result is a graph of symbols in one arena. Python's machine imports at GLOBAL and calls at
+// REDUCE, so a pickle is a program; here both leave a node behind. The stack, the marks and the memo
+// are vectors and a map, so depth costs memory, never the program's own stack. A length is compared
+// with the bytes that are left before anything is made of it, and long byte strings are skipped: what
+// remains of a gigabyte of arrays is a few kilobytes of opcodes.
+#include "container/pickle_reader.h"
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+
+#include "base/endian.h"
+#include "base/text.h"
+#include "base/try.h"
+
+namespace netcl::ckpt {
+
+double PickleGraph::real(PickleId id) const { return std::bit_cast<double>(nodes_[id].data); }
+
+std::string_view PickleGraph::text(PickleId id) const {
+  return std::string_view(text_).substr(nodes_[id].data, nodes_[id].count);
+}
+
+void PickleGraph::append(Chain& chain, PickleId value) {
+  const auto cell = static_cast<std::uint32_t>(cells_.size());
+  cells_.push_back({value, kNoPickle});
+  if (chain.first == kNoPickle) {
+    chain.first = cell;
+  } else {
+    cells_[chain.last].next = cell;
+  }
+  chain.last = cell;
+}
+
+std::vector<PickleId> PickleGraph::walk(std::uint32_t first) const {
+  std::vector<PickleId> out;
+  for (std::uint32_t c = first; c != kNoPickle; c = cells_[c].next) out.push_back(cells_[c].value);
+  return out;
+}
+
+std::vector<PickleId> PickleGraph::items(PickleId id) const {
+  const Node& n = nodes_[id];
+  switch (n.kind) {
+    case PickleKind::tuple:
+    case PickleKind::frozenset: {
+      const auto first = tuple_items_.begin() + static_cast<std::ptrdiff_t>(n.data);
+      return {first, first + n.count};
+    }
+    case PickleKind::list:
+    case PickleKind::set:
+    case PickleKind::dict: return walk(chains_[n.data].first);
+    case PickleKind::call: return walk(calls_[n.data].items.first);
+    default: return {};
+  }
+}
+
+std::vector<PickleId> PickleGraph::pairs(PickleId id) const {
+  return nodes_[id].kind == PickleKind::call ? walk(calls_[nodes_[id].data].pairs.first) : std::vector<PickleId>();
+}
+
+namespace {
+
+/// Forward reads through a buffer.
+class Input {
+ public:
+  Input(StorageReader& reader, std::uint64_t begin, std::uint64_t end) : reader_(reader), at_(begin), end_(end) {}
+
+  std::uint64_t offset() const { return at_; }
+  std::uint64_t left() const { return end_ - at_; }
+
+  Result<std::uint8_t> byte() {
+    CKPT_CHECK(want(1));
+    return static_cast<std::uint8_t>(buffer_[at_++ - buffer_begin_]);
+  }
+
+  template <class T>
+  Result<T> number() {
+    CKPT_CHECK(want(sizeof(T)));
+    const T v = load_le<T>(buffer_.data() + (at_ - buffer_begin_));
+    at_ += sizeof(T);
+    return v;
+  }
+
+  Result<void> text(std::uint64_t size_bytes, std::string& out) {
+    CKPT_CHECK(need(size_bytes));
+    const std::size_t start = out.size();
+    out.resize(start + size_bytes);
+    auto dst = std::as_writable_bytes(std::span(out)).subspan(start);
+    while (!dst.empty()) {
+      CKPT_CHECK(want(1));
+      const std::size_t n = std::min<std::uint64_t>(dst.size(), buffer_begin_ + buffer_.size() - at_);
+      std::copy_n(buffer_.begin() + static_cast<std::ptrdiff_t>(at_ - buffer_begin_), n, dst.begin());
+      dst = dst.subspan(n);
+      at_ += n;
+    }
+    return {};
+  }
+
+  /// Up to the next newline, which is taken and left out.
+  Result<std::string> line() {
+    std::string out;
+    for (;;) {
+      CKPT_CHECK(want(1));
+      const auto first = buffer_.begin() + static_cast<std::ptrdiff_t>(at_ - buffer_begin_);
+      const auto newline = std::find(first, buffer_.end(), std::byte{'\n'});
+      out.append(reinterpret_cast<const char*>(&*first), static_cast<std::size_t>(newline - first));
+      at_ += static_cast<std::uint64_t>(newline - first);
+      if (newline == buffer_.end()) continue;
+      ++at_;
+      return out;
+    }
+  }
+
+  Result<void> skip(std::uint64_t size_bytes) {
+    CKPT_CHECK(need(size_bytes));
+    at_ += size_bytes;
+    return {};
+  }
+
+  Result<void> need(std::uint64_t size_bytes) const {
+    if (size_bytes > end_ - at_)
+      return fail(ErrorCode::truncated, "it claims {} bytes where {} are left", size_bytes, end_ - at_);
+    return {};
+  }
+
+ private:
+  /// Makes `n` bytes (a few) available in the buffer.
+  Result<void> want(std::size_t n) {
+    if (at_ >= buffer_begin_ && at_ - buffer_begin_ + n <= buffer_.size()) return {};
+    if (n > end_ - at_) return fail(ErrorCode::truncated, "the pickle ends without STOP");
+    // Small at first and after a jump: the next opcodes may lead over another payload.
+    const std::uint64_t block = at_ == buffer_begin_ + buffer_.size() && !buffer_.empty() ? 65536 : 4096;
+    const std::uint64_t size = std::min(std::max<std::uint64_t>(block, n), end_ - at_);
+    buffer_.resize(size);
+    CKPT_CHECK(reader_.read(at_, buffer_));
+    buffer_begin_ = at_;
+    return {};
+  }
+
+  StorageReader& reader_;
+  std::uint64_t at_;
+  std::uint64_t end_;
+  std::vector<std::byte> buffer_;
+  std::uint64_t buffer_begin_ = 0;
+};
+
+/// UTF-8 that may hold surrogates, as Python's "surrogatepass" decodes it.
+bool is_wtf8(std::string_view text) {
+  if (is_utf8(text)) return true;
+  std::string masked(text);
+  for (std::size_t i = 0; i + 2 < masked.size(); ++i) {
+    const auto b = [&](std::size_t k) { return static_cast<std::uint8_t>(masked[i + k]); };
+    if (b(0) == 0xed && b(1) >= 0xa0 && b(1) <= 0xbf && (b(2) & 0xc0) == 0x80)
+      masked[i] = masked[i + 1] = masked[i + 2] = '?';
+  }
+  return is_utf8(masked);
+}
+
+bool is_decimal(std::string_view text) {
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && std::string_view(" \t\r\v\f").find(text.front()) != text.npos) text.remove_prefix(1);
+  while (!text.empty() && std::string_view(" \t\r\v\f").find(text.back()) != text.npos) text.remove_suffix(1);
+  return text;
+}
+
+constexpr std::size_t kMaxIntegerBytes = 8192;  // conversion to decimal is quadratic
+constexpr std::size_t kMaxIntegerDigits = 20000;
+
+/// Two's complement, little-endian, as decimal text.
+std::string to_decimal(std::string_view bytes) {
+  std::vector<std::uint32_t> words((bytes.size() + 3) / 4);
+  const bool negative = (static_cast<std::uint8_t>(bytes.back()) & 0x80) != 0;
+  for (std::size_t i = 0; i < words.size() * 4; ++i) {
+    const std::uint32_t b = i < bytes.size() ? static_cast<std::uint8_t>(bytes[i]) : negative ? 0xffU : 0U;
+    words[i / 4] |= b << (8 * (i % 4));
+  }
+  if (negative) {
+    std::uint64_t carry = 1;
+    for (std::uint32_t& w : words) {
+      carry += static_cast<std::uint32_t>(~w);
+      w = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  std::string digits;  // backwards
+  while (!words.empty()) {
+    std::uint64_t rest = 0;
+    for (std::size_t i = words.size(); i-- > 0;) {
+      rest = (rest << 32) | words[i];
+      words[i] = static_cast<std::uint32_t>(rest / 1'000'000'000);
+      rest %= 1'000'000'000;
+    }
+    while (!words.empty() && words.back() == 0) words.pop_back();
+    for (int i = 0; i < 9; ++i, rest /= 10) digits += static_cast<char>('0' + rest % 10);
+  }
+  while (digits.size() > 1 && digits.back() == '0') digits.pop_back();
+  if (negative) digits += '-';
+  std::reverse(digits.begin(), digits.end());
+  return digits;
+}
+
+}  // namespace
+
+class PickleMachine {
+ public:
+  PickleMachine(StorageReader& reader, std::uint64_t begin, std::uint64_t end, const Limits& limits)
+      : in_(reader, begin, end), limits_(limits) {}
+
+  Result<void> run() {
+    while (!stopped_) {
+      at_ = in_.offset();
+      CKPT_TRY(const std::uint8_t opcode, in_.byte());
+      CKPT_CHECK(step(opcode));
+      if (g_.nodes_.size() > limits_.max_values || stack_.size() > limits_.max_values ||
+          g_.cells_.size() > 2 * limits_.max_values || marks_.size() > limits_.max_values ||
+          g_.tuple_items_.size() > 2 * limits_.max_values || memo_.size() > limits_.max_values) {
+        return fail(ErrorCode::limit_exceeded, "the pickle holds more than {} values", limits_.max_values);
+      }
+      if (g_.text_.size() > limits_.max_pickle_inline_bytes) {
+        return fail(ErrorCode::limit_exceeded, "the pickle holds more than {} bytes of text",
+                    limits_.max_pickle_inline_bytes);
+      }
+    }
+    g_.end_offset = in_.offset();
+    return {};
+  }
+
+  std::uint64_t opcode_offset() const { return at_; }
+  PickleGraph& graph() { return g_; }
+
+ private:
+  using Kind = PickleKind;
+
+  static tl::unexpected<Error> bad(std::string_view what) { return fail(ErrorCode::corrupt, "{}", what); }
+
+  // ---- stack ----
+  std::size_t fence() const { return marks_.empty() ? 0 : marks_.back(); }
+  Result<PickleId> pop() {
+    if (stack_.size() <= fence()) return bad("the pickle takes from an empty stack");
+    const PickleId id = stack_.back();
+    stack_.pop_back();
+    return id;
+  }
+  Result<PickleId> top() {
+    if (stack_.size() <= fence()) return bad("the pickle looks at an empty stack");
+    return stack_.back();
+  }
+  Result<std::vector<PickleId>> pop_to_mark() {
+    if (marks_.empty()) return bad("the pickle has no mark here");
+    std::vector<PickleId> out(stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()), stack_.end());
+    stack_.resize(marks_.back());
+    marks_.pop_back();
+    return out;
+  }
+
+  // ---- nodes ----
+  PickleId node(Kind kind, std::uint64_t data = 0, std::uint32_t count = 0) {
+    g_.nodes_.push_back({kind, count, data});
+    return static_cast<PickleId>(g_.nodes_.size() - 1);
+  }
+  Result<void> push(PickleId id) {
+    stack_.push_back(id);
+    return {};
+  }
+  Result<void> push_integer(std::int64_t v) { return push(node(Kind::integer, static_cast<std::uint64_t>(v))); }
+  Result<void> push_text(Kind kind, std::string_view text) {
+    const std::uint64_t at = g_.text_.size();
+    if (text.size() > 0xffffffff) return fail(ErrorCode::limit_exceeded, "a text of {} bytes", text.size());
+    g_.text_ += text;
+    return push(node(kind, at, static_cast<std::uint32_t>(text.size())));
+  }
+  Result<void> push_tuple(Kind kind, std::span<const PickleId> items) {
+    const std::uint64_t at = g_.tuple_items_.size();
+    g_.tuple_items_.insert(g_.tuple_items_.end(), items.begin(), items.end());
+    return push(node(kind, at, static_cast<std::uint32_t>(items.size())));
+  }
+  Result<void> push_growing(Kind kind) {
+    g_.chains_.emplace_back();
+    return push(node(kind, g_.chains_.size() - 1));
+  }
+  Result<void> push_range(std::uint64_t size_bytes) {
+    const std::uint64_t begin = in_.offset();
+    CKPT_CHECK(in_.skip(size_bytes));
+    g_.ranges_.push_back({begin, size_bytes});
+    return push(node(Kind::bytes, g_.ranges_.size() - 1));
+  }
+  Result<void> push_unicode(std::uint64_t size_bytes) {
+    std::string text;
+    CKPT_CHECK(in_.text(size_bytes, text));
+    if (!is_wtf8(text)) return bad("a text is not UTF-8");
+    return push_text(Kind::string, text);
+  }
+  /// Python 2's str: text where it is short ASCII (a key), else bytes.
+  Result<void> push_byte_string(std::uint64_t size_bytes) {
+    constexpr std::uint64_t kLongestKey = 1024;
+    if (size_bytes > kLongestKey) return push_range(size_bytes);
+    const std::uint64_t begin = in_.offset();
+    std::string text;
+    CKPT_CHECK(in_.text(size_bytes, text));
+    if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; }))
+      return push_text(Kind::string, text);
+    g_.ranges_.push_back({begin, size_bytes});
+    return push(node(Kind::bytes, g_.ranges_.size() - 1));
+  }
+  Result<void> push_global(std::string module, std::string name) {
+    const std::string key = module + '\n' + name;
+    const auto [it, fresh] = global_index_.emplace(key, g_.globals.size());
+    if (fresh) g_.globals.push_back({std::move(module), std::move(name), at_});
+    return push(node(Kind::global, it->second));
+  }
+  Result<void> push_call(PickleId callable, PickleId args, PickleId kwargs = kNoPickle) {
+    const Kind kind = g_.kind(callable);
+    if (kind != Kind::global && kind != Kind::call) return bad("the pickle calls something that cannot be called");
+    const Kind given = g_.kind(args);
+    if (given != Kind::tuple && given != Kind::call) return bad("the pickle calls with something other than a tuple");
+    g_.calls_.push_back({{callable, args, kwargs, kNoPickle}, {}, {}});
+    return push(node(Kind::call, g_.calls_.size() - 1));
+  }
+
+  // ---- opcodes ----
+  Result<void> append(PickleId target, std::span<const PickleId> items) {
+    if (g_.kind(target) == Kind::list) {
+      for (const PickleId i : items) g_.append(g_.chains_[g_.nodes_[target].data], i);
+    } else if (g_.kind(target) == Kind::call) {
+      for (const PickleId i : items) g_.append(g_.calls_[g_.nodes_[target].data].items, i);
+    } else {
+      return bad("the pickle appends to something that is no list");
+    }
+    return {};
+  }
+  Result<void> set_items(PickleId target, std::span<const PickleId> pairs) {
+    if (pairs.size() % 2 != 0) return bad("the pickle sets a key without a value");
+    if (g_.kind(target) == Kind::dict) {
+      for (const PickleId i : pairs) g_.append(g_.chains_[g_.nodes_[target].data], i);
+    } else if (g_.kind(target) == Kind::call) {
+      for (const PickleId i : pairs) g_.append(g_.calls_[g_.nodes_[target].data].pairs, i);
+    } else {
+      return bad("the pickle sets items of something that is no dict");
+    }
+    return {};
+  }
+  Result<void> add_items(PickleId target, std::span<const PickleId> items) {
+    if (g_.kind(target) == Kind::set) {
+      for (const PickleId i : items) g_.append(g_.chains_[g_.nodes_[target].data], i);
+    } else if (g_.kind(target) == Kind::call) {
+      for (const PickleId i : items) g_.append(g_.calls_[g_.nodes_[target].data].items, i);
+    } else {
+      return bad("the pickle adds to something that is no set");
+    }
+    return {};
+  }
+  Result<void> build(PickleId state) {
+    CKPT_TRY(const PickleId target, top());
+    if (g_.kind(target) == Kind::call) {
+      PickleId& known = g_.calls_[g_.nodes_[target].data].call.state;
+      if (known != kNoPickle) {
+        // A second state: both count, so that neither hides what it names.
+        const PickleId both[] = {known, state};
+        CKPT_CHECK(push_tuple(Kind::tuple, both));
+        state = stack_.back();
+        stack_.pop_back();
+      }
+      g_.calls_[g_.nodes_[target].data].call.state = state;
+      return {};
+    }
+    if (g_.kind(target) == Kind::global) return {};  // a class's own attributes: nothing that is kept
+    return bad("the pickle gives a state to something that takes none");
+  }
+
+  Result<void> put(std::uint64_t index) {
+    CKPT_TRY(const PickleId id, top());
+    memo_[index] = id;
+    return {};
+  }
+  Result<void> get(std::uint64_t index) {
+    const auto it = memo_.find(index);
+    if (it == memo_.end()) return bad("the pickle reads a memo slot that was never set");
+    return push(it->second);
+  }
+  Result<std::uint64_t> memo_index() {
+    CKPT_TRY(const std::string line, in_.line());
+    const std::string_view text = trim(line);
+    std::uint64_t index = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
+    if (error != std::errc() || end != text.data() + text.size()) return bad("a memo slot is no number");
+    return index;
+  }
+
+  Result<void> push_decimal(std::string_view text) {
+    if (text.starts_with('+')) text.remove_prefix(1);
+    std::int64_t small = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), small);
+    if (error == std::errc() && end == text.data() + text.size()) return push_integer(small);
+    if (text.size() > kMaxIntegerDigits) return fail(ErrorCode::limit_exceeded, "an integer of {} digits", text.size());
+    return push_text(Kind::big_integer, text);
+  }
+  Result<void> text_integer() {
+    CKPT_TRY(const std::string line, in_.line());
+    if (line == "00" || line == "01") return push(node(Kind::boolean, line == "01"));
+    const std::string_view text = trim(line);
+    if (!is_decimal(text)) return bad("an integer is not one");
+    return push_decimal(text);
+  }
+  Result<void> text_long() {
+    CKPT_TRY(const std::string line, in_.line());
+    std::string_view text = trim(line);
+    if (text.ends_with('L')) text.remove_suffix(1);
+    if (!is_decimal(text)) return bad("an integer is not one");
+    return push_decimal(text);
+  }
+  Result<void> binary_long(std::int64_t size_bytes) {
+    if (size_bytes < 0) return bad("an integer has a negative length");
+    CKPT_CHECK(in_.need(static_cast<std::uint64_t>(size_bytes)));
+    if (size_bytes > static_cast<std::int64_t>(kMaxIntegerBytes))
+      return fail(ErrorCode::limit_exceeded, "an integer of {} bytes", size_bytes);
+    std::string bytes;
+    CKPT_CHECK(in_.text(static_cast<std::uint64_t>(size_bytes), bytes));
+    if (bytes.empty()) return push_integer(0);
+    return push_decimal(to_decimal(bytes));
+  }
+  Result<void> text_float() {
+    CKPT_TRY(const std::string line, in_.line());
+    std::string_view text = trim(line);
+    constexpr std::size_t kLongest = 4096;
+    if (text.size() > kLongest) return fail(ErrorCode::limit_exceeded, "a float of {} characters", text.size());
+    if (text.starts_with('+')) text.remove_prefix(1);
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool range = error == std::errc::result_out_of_range;  // Python rounds to 0 or inf
+    if ((error != std::errc() && !range) || end != text.data() + text.size()) return bad("a float is not one");
+    if (range) value = std::strtod(std::string(text).c_str(), nullptr);
+    return push(node(Kind::real, std::bit_cast<std::uint64_t>(value)));
+  }
+  Result<void> binary_float() {
+    CKPT_TRY(std::uint64_t bits, in_.number<std::uint64_t>());
+    return push(node(Kind::real, __builtin_bswap64(bits)));
+  }
+
+  /// Protocol 0 text: Latin-1 with \uXXXX and \UXXXXXXXX.
+  Result<void> text_unicode() {
+    CKPT_TRY(const std::string line, in_.line());
+    std::string out;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const bool escape = line[i] == '\\' && i + 1 < line.size() && (line[i + 1] == 'u' || line[i + 1] == 'U');
+      // Only an odd number of backslashes makes an escape.
+      std::size_t slashes = 0;
+      while (slashes < i && line[i - 1 - slashes] == '\\') ++slashes;
+      if (!escape || slashes % 2 != 0) {
+        append_utf8(out, static_cast<std::uint8_t>(line[i]));
+        continue;
+      }
+      const std::size_t digits = line[i + 1] == 'u' ? 4 : 8;
+      std::uint32_t code = 0;
+      if (line.size() - i - 2 < digits) return bad("a text has a broken escape");
+      const char* first = line.data() + i + 2;
+      const auto [end, error] = std::from_chars(first, first + digits, code, 16);
+      if (error != std::errc() || end != first + digits || code > 0x10ffff) return bad("a text has a broken escape");
+      append_utf8(out, code);
+      i += 1 + digits;
+    }
+    return push_text(Kind::string, out);
+  }
+  /// Protocol 0 str: a Python 2 repr.
+  Result<void> text_string() {
+    CKPT_TRY(const std::string line, in_.line());
+    const std::string_view text = trim(line);
+    if (text.size() < 2 || text.front() != text.back() || (text.front() != '\'' && text.front() != '"'))
+      return bad("a string is not quoted");
+    std::string out;
+    for (std::size_t i = 1; i + 1 < text.size(); ++i) {
+      std::uint32_t code = static_cast<std::uint8_t>(text[i]);
+      if (text[i] == '\\') {
+        if (i + 2 >= text.size()) return bad("a string has a broken escape");
+        const char c = text[++i];
+        constexpr std::string_view kFrom = "abfnrtv\\'\"", kTo = "\a\b\f\n\r\t\v\\'\"";
+        if (const auto known = kFrom.find(c); known != kFrom.npos) {
+          code = static_cast<std::uint8_t>(kTo[known]);
+        } else if (c == 'x') {
+          const char* first = text.data() + i + 1;
+          if (i + 3 >= text.size()) return bad("a string has a broken escape");
+          const auto [end, error] = std::from_chars(first, first + 2, code, 16);
+          if (error != std::errc() || end != first + 2) return bad("a string has a broken escape");
+          i += 2;
+        } else if (c >= '0' && c <= '7') {
+          code = 0;
+          std::size_t n = 0;
+          for (; n < 3 && i + n + 1 < text.size() && text[i + n] >= '0' && text[i + n] <= '7'; ++n)
+            code = code * 8 + static_cast<std::uint32_t>(text[i + n] - '0');
+          i += n - 1;
+          code &= 0xff;
+        } else {
+          append_utf8(out, '\\');
+          code = static_cast<std::uint8_t>(c);
+        }
+      }
+      append_utf8(out, code);
+    }
+    return push_text(Kind::string, out);
+  }
+
+  Result<std::pair<std::string, std::string>> global_lines() {
+    CKPT_TRY(std::string module, in_.line());
+    CKPT_TRY(std::string name, in_.line());
+    if (!is_wtf8(module) || !is_wtf8(name)) return bad("a global's name is not UTF-8");
+    return std::pair(std::move(module), std::move(name));
+  }
+
+  Result<void> stack_global() {
+    CKPT_TRY(const PickleId name, pop());
+    CKPT_TRY(const PickleId module, pop());
+    if (g_.kind(module) != Kind::string || g_.kind(name) != Kind::string) {
+      return bad("a global is named by something that is no text");
+    }
+    return push_global(std::string(g_.text(module)), std::string(g_.text(name)));
+  }
+
+  Result<void> tuple_of(std::size_t n) {
+    if (stack_.size() - fence() < n) return bad("the pickle takes from an empty stack");
+    const std::vector<PickleId> items(stack_.end() - static_cast<std::ptrdiff_t>(n), stack_.end());
+    stack_.resize(stack_.size() - n);
+    return push_tuple(Kind::tuple, items);
+  }
+
+  Result<void> step(std::uint8_t opcode);
+
+  Input in_;
+  const Limits& limits_;
+  PickleGraph g_;
+  std::uint64_t at_ = 0;  // the opcode's offset
+  bool stopped_ = false;
+  std::vector<PickleId> stack_;
+  std::vector<std::size_t> marks_;  // stack sizes
+  std::unordered_map<std::uint64_t, PickleId> memo_;
+  std::unordered_map<std::string, std::size_t> global_index_;
+};
+
+Result<void> PickleMachine::step(std::uint8_t opcode) {
+  switch (opcode) {
+    case 0x80: {  // PROTO
+      CKPT_TRY(const std::uint8_t version, in_.byte());
+      if (version > 5) return fail(ErrorCode::corrupt, "pickle protocol {} does not exist; 0 to 5 do", version);
+      return {};
+    }
+    case 0x95: {  // FRAME
+      CKPT_TRY(const std::uint64_t size, in_.number<std::uint64_t>());
+      return in_.need(size);
+    }
+    case '.': {
+      CKPT_TRY(g_.root, pop());
+      stopped_ = true;
+      return {};
+    }
+    // Stack and memo.
+    case '(': marks_.push_back(stack_.size()); return {};
+    case '0':
+      if (!marks_.empty() && stack_.size() == marks_.back()) {
+        marks_.pop_back();
+        return {};
+      }
+      CKPT_CHECK(pop());
+      return {};
+    case '1': CKPT_CHECK(pop_to_mark()); return {};
+    case '2': {
+      CKPT_TRY(const PickleId id, top());
+      return push(id);
+    }
+    case 'p': {
+      CKPT_TRY(const std::uint64_t index, memo_index());
+      return put(index);
+    }
+    case 'q': {
+      CKPT_TRY(const std::uint8_t index, in_.byte());
+      return put(index);
+    }
+    case 'r': {
+      CKPT_TRY(const std::uint32_t index, in_.number<std::uint32_t>());
+      return put(index);
+    }
+    case 0x94: return put(memo_.size());
+    case 'g': {
+      CKPT_TRY(const std::uint64_t index, memo_index());
+      return get(index);
+    }
+    case 'h': {
+      CKPT_TRY(const std::uint8_t index, in_.byte());
+      return get(index);
+    }
+    case 'j': {
+      CKPT_TRY(const std::uint32_t index, in_.number<std::uint32_t>());
+      return get(index);
+    }
+    // Scalars.
+    case 'N': return push(node(Kind::none));
+    case 0x88: return push(node(Kind::boolean, 1));
+    case 0x89: return push(node(Kind::boolean, 0));
+    case 'I': return text_integer();
+    case 'L': return text_long();
+    case 'J': {
+      CKPT_TRY(const std::int32_t v, in_.number<std::int32_t>());
+      return push_integer(v);
+    }
+    case 'K': {
+      CKPT_TRY(const std::uint8_t v, in_.byte());
+      return push_integer(v);
+    }
+    case 'M': {
+      CKPT_TRY(const std::uint16_t v, in_.number<std::uint16_t>());
+      return push_integer(v);
+    }
+    case 0x8a: {
+      CKPT_TRY(const std::uint8_t size, in_.byte());
+      return binary_long(size);
+    }
+    case 0x8b: {
+      CKPT_TRY(const std::int32_t size, in_.number<std::int32_t>());
+      return binary_long(size);
+    }
+    case 'F': return text_float();
+    case 'G': return binary_float();
+    // Text and bytes.
+    case 'V': return text_unicode();
+    case 'S': return text_string();
+    case 'X': {
+      CKPT_TRY(const std::uint32_t size, in_.number<std::uint32_t>());
+      return push_unicode(size);
+    }
+    case 0x8c: {
+      CKPT_TRY(const std::uint8_t size, in_.byte());
+      return push_unicode(size);
+    }
+    case 0x8d: {
+      CKPT_TRY(const std::uint64_t size, in_.number<std::uint64_t>());
+      return push_unicode(size);
+    }
+    case 'U': {
+      CKPT_TRY(const std::uint8_t size, in_.byte());
+      return push_byte_string(size);
+    }
+    case 'T': {
+      CKPT_TRY(const std::int32_t size, in_.number<std::int32_t>());
+      if (size < 0) return bad("a string has a negative length");
+      return push_byte_string(static_cast<std::uint64_t>(size));
+    }
+    case 'C': {
+      CKPT_TRY(const std::uint8_t size, in_.byte());
+      return push_range(size);
+    }
+    case 'B': {
+      CKPT_TRY(const std::uint32_t size, in_.number<std::uint32_t>());
+      return push_range(size);
+    }
+    case 0x8e:    // BINBYTES8
+    case 0x96: {  // BYTEARRAY8
+      CKPT_TRY(const std::uint64_t size, in_.number<std::uint64_t>());
+      return push_range(size);
+    }
+    case 0x97: return bad("the pickle wants a buffer that is kept outside of it");
+    case 0x98:
+      CKPT_CHECK(top());
+      return {};  // READONLY_BUFFER
+    // Containers.
+    case ')': return push_tuple(Kind::tuple, {});
+    case 't': {
+      CKPT_TRY(const auto items, pop_to_mark());
+      return push_tuple(Kind::tuple, items);
+    }
+    case 0x85: return tuple_of(1);
+    case 0x86: return tuple_of(2);
+    case 0x87: return tuple_of(3);
+    case ']': return push_growing(Kind::list);
+    case '}': return push_growing(Kind::dict);
+    case 0x8f: return push_growing(Kind::set);
+    case 'l': {
+      CKPT_TRY(const auto items, pop_to_mark());
+      CKPT_CHECK(push_growing(Kind::list));
+      return append(stack_.back(), items);
+    }
+    case 'd': {
+      CKPT_TRY(const auto pairs, pop_to_mark());
+      CKPT_CHECK(push_growing(Kind::dict));
+      return set_items(stack_.back(), pairs);
+    }
+    case 0x91: {
+      CKPT_TRY(const auto items, pop_to_mark());
+      return push_tuple(Kind::frozenset, items);
+    }
+    case 'a': {
+      CKPT_TRY(const PickleId item, pop());
+      CKPT_TRY(const PickleId target, top());
+      return append(target, std::span(&item, 1));
+    }
+    case 'e': {
+      CKPT_TRY(const auto items, pop_to_mark());
+      CKPT_TRY(const PickleId target, top());
+      return append(target, items);
+    }
+    case 's': {
+      CKPT_TRY(const PickleId value, pop());
+      CKPT_TRY(const PickleId key, pop());
+      CKPT_TRY(const PickleId target, top());
+      const PickleId pair[] = {key, value};
+      return set_items(target, pair);
+    }
+    case 'u': {
+      CKPT_TRY(const auto pairs, pop_to_mark());
+      CKPT_TRY(const PickleId target, top());
+      return set_items(target, pairs);
+    }
+    case 0x90: {
+      CKPT_TRY(const auto items, pop_to_mark());
+      CKPT_TRY(const PickleId target, top());
+      return add_items(target, items);
+    }
+    // What would run code.
+    case 'c': {
+      CKPT_TRY(auto names, global_lines());
+      return push_global(std::move(names.first), std::move(names.second));
+    }
+    case 0x93: return stack_global();
+    case 'R':
+    case 0x81: {  // REDUCE, NEWOBJ
+      CKPT_TRY(const PickleId args, pop());
+      CKPT_TRY(const PickleId callable, pop());
+      return push_call(callable, args);
+    }
+    case 0x92: {  // NEWOBJ_EX
+      CKPT_TRY(const PickleId kwargs, pop());
+      CKPT_TRY(const PickleId args, pop());
+      CKPT_TRY(const PickleId callable, pop());
+      return push_call(callable, args, kwargs);
+    }
+    case 'i': {
+      CKPT_TRY(auto names, global_lines());
+      CKPT_TRY(const auto items, pop_to_mark());
+      CKPT_CHECK(push_global(std::move(names.first), std::move(names.second)));
+      CKPT_TRY(const PickleId callable, pop());
+      CKPT_CHECK(push_tuple(Kind::tuple, items));
+      CKPT_TRY(const PickleId args, pop());
+      return push_call(callable, args);
+    }
+    case 'o': {
+      CKPT_TRY(const auto items, pop_to_mark());
+      if (items.empty()) return bad("the pickle makes an object of no class");
+      CKPT_CHECK(push_tuple(Kind::tuple, std::span(items).subspan(1)));
+      CKPT_TRY(const PickleId args, pop());
+      return push_call(items[0], args);
+    }
+    case 'b': {
+      CKPT_TRY(const PickleId state, pop());
+      return build(state);
+    }
+    case 'P': {
+      CKPT_TRY(const std::string line, in_.line());
+      CKPT_CHECK(push_text(Kind::string, to_valid_utf8(line)));
+      CKPT_TRY(const PickleId id, pop());
+      return push(node(Kind::persistent, id));
+    }
+    case 'Q': {
+      CKPT_TRY(const PickleId id, pop());
+      return push(node(Kind::persistent, id));
+    }
+    case 0x82:
+    case 0x83:
+    case 0x84: return bad("the pickle uses a registered extension, which only its own program has");
+    default: return fail(ErrorCode::corrupt, "byte 0x{:02x} is no pickle opcode", opcode);
+  }
+}
+
+Result<PickleGraph> read_pickle_graph(const Storage& storage, std::uint64_t offset_bytes, const Limits& limits) {
+  CKPT_TRY(const auto reader, storage.open());
+  PickleMachine machine(*reader, offset_bytes, storage.size_bytes(), limits);
+  if (auto done = machine.run(); !done) {
+    if (!done.error().offset_bytes) done.error().offset_bytes = machine.opcode_offset();
+    return tl::make_unexpected(std::move(done.error()));
+  }
+  return std::move(machine.graph());
+}
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,45 @@
+// Pickles: a file of its own, or an object array's payload.
+#include "base/try.h"
+#include "format/pickle_values.h"
+
+namespace netcl::ckpt {
+namespace {
+
+/// What follows STOP. pickle.load stops there, but a program may load again, so further pickles are
+/// looked at for what they would call.
+void look_behind(const StoragePtr& storage, std::uint64_t offset_bytes, const ReadOptions& options, Checkpoint& out) {
+  if (offset_bytes == storage->size_bytes()) return;
+  out.problems.push_back({"trailing-bytes", Severity::warning, "", offset_bytes,
+                          fmt::format("{} bytes follow the pickle's end", storage->size_bytes() - offset_bytes), ""});
+  constexpr int kMostPickles = 64;
+  for (int i = 0; i < kMostPickles && offset_bytes < storage->size_bytes(); ++i) {
+    const auto next = read_pickle_graph(*storage, offset_bytes, options.limits);
+    if (!next) return;
+    report_globals(next->globals, "", false, out);
+    offset_bytes = next->end_offset;
+  }
+}
+
+}  // namespace
+
+Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+  const StoragePtr storage = file_storage(source, 0, source->size_bytes());
+  CKPT_TRY(const PickleGraph graph, read_pickle_graph(*storage, 0, options.limits));
+  report_globals(graph.globals, "", false, out);
+  CKPT_TRY(out.root, interpret_pickle(graph, storage, "", nullptr, options, out));
+  look_behind(storage, graph.end_offset, options, out);
+  return {};
+}
+
+Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string& where, const ReadOptions& options,
+                                   Checkpoint& out) {
+  auto graph = read_pickle_graph(*payload, 0, options.limits);
+  if (!graph) {
+    if (graph.error().member.empty()) graph.error().member = where;
+    return tl::make_unexpected(std::move(graph.error()));
+  }
+  report_globals(graph->globals, where, false, out);
+  return interpret_pickle(*graph, payload, where, nullptr, options, out);
+}
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,268 @@
+// torch's two formats: tensors are views of numbered storages, described by a pickle.
+//
+// zip, since 1.6:  ROOT/data.pkl  ROOT/data/KEY …  ROOT/byteorder  ROOT/version
+// legacy stream:   magic | protocol | system info | object | keys: five pickles, then for each key an
+//                  int64 element count and the storage's bytes
+// https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
+//
+// A TorchScript archive is a zip of the same shape with code/ and constants.pkl; it is read for its
+// tensors, and its code is left alone.
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/checked.h"
+#include "base/endian.h"
+#include "base/text.h"
+#include "base/try.h"
+#include "format/pickle_values.h"
+
+namespace netcl::ckpt {
+namespace {
+
+constexpr std::string_view kPickle = "data.pkl";
+
+/// ('storage', type, key, location, number of elements[, view])
+struct StorageId {
+  DType dtype;
+  std::string key;
+  std::uint64_t num_elements = 0;
+  PickleId view = kNoPickle;
+};
+
+Result<StorageId> parse_storage_id(const PickleGraph& g, PickleId id) {
+  auto bad = [](std::string_view what) { return fail(ErrorCode::corrupt, "{}", what); };
+  if (g.kind(id) != PickleKind::tuple) return bad("a storage is not described by a tuple");
+  const auto parts = g.items(id);
+  if (parts.size() < 5 || parts.size() > 6) return bad("a storage is described by the wrong number of parts");
+  if (g.kind(parts[0]) != PickleKind::string || g.text(parts[0]) != "storage")
+    return bad("a persistent object is no storage");
+  if (g.kind(parts[1]) != PickleKind::global) return bad("a storage has no element type");
+  const PickleGlobal& type = g.global(parts[1]);
+  StorageId out;
+  if (type.module == "torch.storage" && type.name == "UntypedStorage") {
+    out.dtype = make_dtype(ScalarType::uint8);
+  } else {
+    if (!type.name.ends_with("Storage")) return bad("a storage has no element type");
+    CKPT_TRY(out.dtype, torch_dtype(type));
+  }
+  if (g.kind(parts[2]) != PickleKind::string) return bad("a storage has no key");
+  out.key = g.text(parts[2]);
+  if (g.kind(parts[4]) != PickleKind::integer || g.integer(parts[4]) < 0)
+    return bad("a storage has an impossible number of elements");
+  out.num_elements = static_cast<std::uint64_t>(g.integer(parts[4]));
+  if (parts.size() == 6 && g.kind(parts[5]) != PickleKind::none) out.view = parts[5];
+  return out;
+}
+
+class TorchZipReader {
+ public:
+  TorchZipReader(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options, Checkpoint& out)
+      : source_(source), directory_(directory), options_(options), out_(out) {}
+
+  Result<void> read() {
+    CKPT_TRY(const std::string pickle_name, find_pickle());
+    root_ = pickle_name.substr(0, pickle_name.size() - kPickle.size());
+    CKPT_CHECK(locate_members());
+    const bool script = members_.contains(root_ + "constants.pkl");
+    if (const auto order = members_.find(root_ + "byteorder"); order != members_.end()) {
+      CKPT_TRY(const std::string text, read_text(order->second));
+      big_endian_ = text == "big";
+      if (text != "big" && text != "little") {
+        return fail_at(ErrorCode::corrupt, root_ + "byteorder", 0, "the byte order is neither little nor big");
+      }
+    }
+    const StoragePtr pickle = members_.at(pickle_name);
+    auto graph = read_pickle_graph(*pickle, 0, options_.limits);
+    if (!graph) {
+      if (graph.error().member.empty()) graph.error().member = pickle_name;
+      return tl::make_unexpected(std::move(graph.error()));
+    }
+    report_globals(graph->globals, pickle_name, script, out_);
+    if (graph->end_offset != pickle->size_bytes()) {
+      out_.problems.push_back(
+          {"trailing-bytes", Severity::warning, pickle_name, graph->end_offset, "bytes follow the pickle's end", ""});
+    }
+    const StorageResolver resolve = [this](const PickleGraph& g, PickleId id) { return storage(g, id); };
+    CKPT_TRY(out_.root, interpret_pickle(*graph, pickle, pickle_name, resolve, options_, out_));
+    return {};
+  }
+
+ private:
+  /// The pickle nearest the top; a second one is a second checkpoint that other readers may prefer.
+  Result<std::string> find_pickle() {
+    std::vector<std::string> found;
+    for (const ZipMember& m : directory_.members) {
+      if (m.name == kPickle || m.name.ends_with("/data.pkl")) found.push_back(m.name);
+    }
+    std::stable_sort(found.begin(), found.end(), [](const std::string& a, const std::string& b) {
+      return std::count(a.begin(), a.end(), '/') < std::count(b.begin(), b.end(), '/');
+    });
+    if (found.size() > 1) {
+      out_.problems.push_back({"torch-roots", Severity::error, found[1], std::nullopt,
+                               "a second data.pkl: programs may differ on which counts", ""});
+    }
+    return found.at(0);
+  }
+
+  Result<void> locate_members() {
+    std::vector<std::uint64_t> data_offsets(directory_.members.size(), 0);
+    for (std::size_t i = 0; i < directory_.members.size(); ++i) {
+      const ZipMember& m = directory_.members[i];
+      CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, directory_, m, 0, out_.problems));
+      data_offsets[i] = data.offset_bytes;
+      CKPT_TRY(StoragePtr storage, zip_member_storage(source_, m, data.offset_bytes, 0));
+      out_.members.push_back({m.name, storage});
+      members_.emplace(m.name, std::move(storage));
+    }
+    if (options_.thorough) check_zip_layout(source_, directory_, data_offsets, out_.problems);
+    return {};
+  }
+
+  Result<std::string> read_text(const StoragePtr& storage) {
+    std::string text(std::min<std::uint64_t>(storage->size_bytes(), 64), '\0');
+    CKPT_TRY(auto reader, storage->open());
+    CKPT_CHECK(reader->read(0, std::as_writable_bytes(std::span(text))));
+    return text;
+  }
+
+  Result<TorchStorage> storage(const PickleGraph& g, PickleId id) {
+    CKPT_TRY(const StorageId described, parse_storage_id(g, id));
+    const std::string name = root_ + "data/" + described.key;
+    const auto it = described.key.empty() ? members_.end() : members_.find(name);
+    if (it == members_.end())
+      return fail_at(ErrorCode::corrupt, name, std::nullopt, "a tensor's storage is not in the archive");
+    const auto bytes = checked_mul(described.num_elements, described.dtype.item_bytes);
+    if (!bytes || *bytes > it->second->size_bytes()) {
+      return fail_at(ErrorCode::corrupt, name, std::nullopt, "the storage should hold {} elements and has {} bytes",
+                     described.num_elements, it->second->size_bytes());
+    }
+    TorchStorage out{it->second, described.dtype, described.num_elements};
+    out.dtype.big_endian = big_endian_ && out.dtype.item_bytes > 1;
+    return out;
+  }
+
+  const SourcePtr& source_;
+  const ZipDirectory& directory_;
+  const ReadOptions& options_;
+  Checkpoint& out_;
+  std::string root_;
+  bool big_endian_ = false;
+  std::unordered_map<std::string, StoragePtr> members_;
+};
+
+class TorchLegacyReader {
+ public:
+  TorchLegacyReader(const SourcePtr& source, const ReadOptions& options, Checkpoint& out)
+      : source_(source), options_(options), out_(out), whole_(file_storage(source, 0, source->size_bytes())) {}
+
+  Result<void> read() {
+    CKPT_TRY(const PickleGraph magic, next_pickle());
+    CKPT_TRY(const PickleGraph protocol, next_pickle());
+    CKPT_TRY(const PickleGraph system, next_pickle());
+    CKPT_TRY(const PickleGraph object, next_pickle());
+    CKPT_TRY(const PickleGraph keys, next_pickle());
+    if (protocol.kind(protocol.root) != PickleKind::integer || protocol.integer(protocol.root) != 1001) {
+      return fail(ErrorCode::unsupported, "a version of torch's legacy format that is not known");
+    }
+    const bool big_endian = is_big_endian(system);
+    CKPT_CHECK(place_storages(object, keys));
+    const StorageResolver resolve = [&](const PickleGraph& g, PickleId id) -> Result<TorchStorage> {
+      CKPT_TRY(TorchStorage found, storage(g, id));
+      found.dtype.big_endian = big_endian && found.dtype.item_bytes > 1;
+      return found;
+    };
+    CKPT_TRY(out_.root, interpret_pickle(object, whole_, "", resolve, options_, out_));
+    if (at_ < source_->size_bytes()) {
+      out_.problems.push_back({"trailing-bytes", Severity::warning, "", at_,
+                               fmt::format("{} bytes follow the last storage", source_->size_bytes() - at_), ""});
+    }
+    return {};
+  }
+
+ private:
+  Result<PickleGraph> next_pickle() {
+    CKPT_TRY(PickleGraph graph, read_pickle_graph(*whole_, at_, options_.limits));
+    report_globals(graph.globals, "", false, out_);
+    at_ = graph.end_offset;
+    return graph;
+  }
+
+  static bool is_big_endian(const PickleGraph& system) {
+    if (system.kind(system.root) != PickleKind::dict) return false;
+    const auto items = system.items(system.root);
+    for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
+      if (system.kind(items[i]) == PickleKind::string && system.text(items[i]) == "little_endian" &&
+          system.kind(items[i + 1]) == PickleKind::boolean) {
+        return !system.boolean(items[i + 1]);
+      }
+    }
+    return false;
+  }
+
+  /// Finds where each key's bytes are; how many an element has only the object's pickle says.
+  Result<void> place_storages(const PickleGraph& object, const PickleGraph& keys) {
+    std::unordered_map<std::string, StorageId> described;
+    for (PickleId id = 0; id < object.size(); ++id) {
+      if (object.kind(id) != PickleKind::persistent) continue;
+      CKPT_TRY(StorageId s, parse_storage_id(object, object.persistent_id(id)));
+      described.emplace(s.key, std::move(s));
+    }
+    if (keys.kind(keys.root) != PickleKind::list)
+      return fail_at(ErrorCode::corrupt, "", at_, "the list of storages is none");
+    for (const PickleId k : keys.items(keys.root)) {
+      if (keys.kind(k) != PickleKind::string) return fail_at(ErrorCode::corrupt, "", at_, "a storage has no key");
+      const std::string key(keys.text(k));
+      const auto it = described.find(key);
+      if (it == described.end())
+        return fail_at(ErrorCode::corrupt, "", at_, "storage '{}' belongs to no tensor", to_valid_utf8(key));
+      std::array<std::byte, 8> count_bytes;
+      CKPT_CHECK(source_->read_at(at_, count_bytes));
+      const auto count = load_le<std::uint64_t>(count_bytes.data());
+      if (count != it->second.num_elements) {
+        return fail_at(ErrorCode::corrupt, "", at_, "storage '{}' has {} elements, its tensors say {}",
+                       to_valid_utf8(key), count, it->second.num_elements);
+      }
+      const auto bytes = checked_mul(count, it->second.dtype.item_bytes);
+      at_ += 8;
+      if (!bytes || *bytes > source_->size_bytes() - at_)
+        return fail_at(ErrorCode::truncated, "", at_, "the file ends inside storage '{}'", to_valid_utf8(key));
+      storages_.emplace(key, TorchStorage{file_storage(source_, at_, *bytes), it->second.dtype, count});
+      at_ += *bytes;
+    }
+    return {};
+  }
+
+  Result<TorchStorage> storage(const PickleGraph& g, PickleId id) {
+    CKPT_TRY(const StorageId described, parse_storage_id(g, id));
+    const auto it = storages_.find(described.key);
+    if (it == storages_.end())
+      return fail(ErrorCode::corrupt, "storage '{}' is not in the file", to_valid_utf8(described.key));
+    if (described.view != kNoPickle)
+      return fail(ErrorCode::unsupported,
+                  "a storage that is a view of another; load and save the file once with torch");
+    if (described.dtype.type != it->second.dtype.type)
+      return fail(ErrorCode::corrupt, "storage '{}' has two element types", to_valid_utf8(described.key));
+    return it->second;
+  }
+
+  const SourcePtr& source_;
+  const ReadOptions& options_;
+  Checkpoint& out_;
+  StoragePtr whole_;
+  std::uint64_t at_ = 0;
+  std::unordered_map<std::string, TorchStorage> storages_;
+};
+
+}  // namespace
+
+Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options,
+                            Checkpoint& out) {
+  out.format = Format::torch;
+  return TorchZipReader(source, directory, options, out).read();
+}
+
+Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+  return TorchLegacyReader(source, options, out).read();
+}
+
+}  // namespace netcl::ckpt

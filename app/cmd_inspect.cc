@@ -58,6 +58,7 @@ int run(const Options& options) {
   human.terminal = detect_terminal(options.common.color);
   human.depth = options.depth;
   human.hash = options.inspect.hash;
+  human.stats = options.inspect.stats;
   human.all_metadata = options.common.verbose;
 
   Output out;
@@ -102,6 +103,7 @@ Run add_inspect_options(CLI::App& command) {
   command.add_option("FILE", options->files, "Checkpoints, directories of them, or - for standard input")->required();
   options->common.add_to(command);
   command.add_flag("--hash", options->inspect.hash, "Add each tensor's SHA-256 (C order, little-endian)");
+  command.add_flag("--stats", options->inspect.stats, "Add min, max, mean, std, zeros, NaN, Inf and a histogram");
   command.add_option("--include", options->inspect.include, "Only tensors whose name matches GLOB")
       ->type_name("GLOB")
       ->allow_extra_args(false);

@@ -32,7 +32,7 @@ struct Style {
 /// 1234567 -> "1,234,567"
 std::string grouped(std::uint64_t n) {
   std::string digits = std::to_string(n);
-  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, ",");
+  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ',');
   return digits;
 }
 
@@ -134,6 +134,33 @@ std::vector<Bundle> bundle(const std::vector<const TensorInfo*>& tensors, std::s
   return bundles;
 }
 
+/// "▁▃█▃▁": each bin against the fullest.
+std::string sparkline(const std::array<std::uint64_t, kHistogramBins>& bins, bool unicode) {
+  constexpr std::array<const char*, 8> kBlocks = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  constexpr std::array<const char*, 8> kAscii = {"_", ".", ":", "-", "=", "+", "*", "#"};
+  const std::uint64_t fullest = *std::max_element(bins.begin(), bins.end());
+  std::string out;
+  for (std::uint64_t n : bins) {
+    const std::uint64_t level = fullest == 0 ? 0 : (7 * n + fullest - 1) / fullest;  // what is not empty shows
+    out += (unicode ? kBlocks : kAscii)[level];
+  }
+  return out;
+}
+
+const std::vector<std::string> kStatsHeader = {"min", "max", "mean", "std", "zeros", "NaN", "Inf", "histogram"};
+
+void add_stats_cells(const std::optional<TensorStats>& stats, bool unicode, std::vector<std::string>& cells) {
+  if (!stats) {
+    cells.resize(cells.size() + kStatsHeader.size());
+    return;
+  }
+  for (const double v : {static_cast<double>(stats->min), static_cast<double>(stats->max), stats->mean, stats->std}) {
+    cells.push_back(fmt::format("{:.4g}", v));
+  }
+  for (const std::uint64_t n : {stats->zeros, stats->nan, stats->inf}) cells.push_back(grouped(n));
+  cells.push_back(sparkline(stats->histogram, unicode));
+}
+
 void write_group(const char* title, const std::vector<const TensorInfo*>& tensors, const HumanOptions& options,
                  const Style& style, Output& out) {
   std::uint64_t elements = 0, size_bytes = 0;
@@ -145,7 +172,15 @@ void write_group(const char* title, const std::vector<const TensorInfo*>& tensor
       << style.dim(fmt::format("  {}, {}, {}", plural(tensors.size(), "tensor"), plural(elements, "element"),
                                bytes_text(size_bytes)))
       << "\n";
-  Table table({false, false, false, true, true, true, false});
+  std::vector<bool> right = {false, false, false, true, true, true};
+  if (options.stats) right.insert(right.end(), kStatsHeader.size(), true);
+  right.push_back(false);
+  Table table(right);
+  if (options.stats) {
+    std::vector<std::string> header = {"name", "dtype", "shape", "size", "", ""};
+    header.insert(header.end(), kStatsHeader.begin(), kStatsHeader.end());
+    table.add(std::move(header));
+  }
   for (const Bundle& b : bundle(tensors, options.depth)) {
     const TensorInfo& t = *b.first;
     const std::string dtype = b.same_dtype ? shortened(escape(t.dtype.name()), kMaxColumn) : "mixed";
@@ -159,6 +194,9 @@ void write_group(const char* title, const std::vector<const TensorInfo*>& tensor
     const bool packed = t.compression != Compression::none;
     cells.push_back(packed ? bytes_text(b.stored_bytes) : "");
     cells.push_back(packed ? ratio_text(b.stored_bytes, b.size_bytes) : "");
+    if (options.stats) {
+      add_stats_cells(b.num_tensors == 1 ? t.stats : std::nullopt, options.terminal.unicode, cells);
+    }
     cells.push_back(options.hash && b.num_tensors == 1 ? t.sha256 : "");
     table.add(std::move(cells));
   }

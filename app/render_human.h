@@ -13,6 +13,7 @@ struct HumanOptions {
   Terminal terminal;
   std::size_t depth = 0;  ///< sum up tensors below this many dotted names; 0 lists each
   bool hash = false;
+  bool stats = false;
   bool all_metadata = false;  ///< else it is cut to a screenful
 };
 

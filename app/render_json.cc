@@ -83,6 +83,31 @@ Json value_json(const Tree& tree, ValueId id) {
   }
 }
 
+/// A minimum or maximum: digit for digit where it is an integer.
+Json extreme(long double value) {
+  if (value == std::trunc(value)) {
+    if (value >= 0 && value <= static_cast<long double>(UINT64_MAX)) return static_cast<std::uint64_t>(value);
+    if (value < 0 && value >= static_cast<long double>(INT64_MIN)) return static_cast<std::int64_t>(value);
+  }
+  return number(static_cast<double>(value));
+}
+
+bool is_integral(ScalarType type) { return type <= ScalarType::uint64; }
+
+Json stats_json(const TensorStats& s, const DType& dtype) {
+  const auto end = [&](long double v) { return is_integral(dtype.type) ? extreme(v) : number(static_cast<double>(v)); };
+  Json out;
+  out["min"] = end(s.min);
+  out["max"] = end(s.max);
+  out["mean"] = number(s.mean);
+  out["std"] = number(s.std);
+  out["zeros"] = s.zeros;
+  out["nan"] = s.nan;
+  out["inf"] = s.inf;
+  out["histogram"] = s.histogram;
+  return out;
+}
+
 Json tensor_json(const TensorInfo& t) {
   Json out;
   out["name"] = escape_invalid(t.name);
@@ -96,6 +121,7 @@ Json tensor_json(const TensorInfo& t) {
   out["compression"] = to_string(t.compression);
   out["crc32"] = t.crc32 ? Json(*t.crc32) : Json(nullptr);
   if (!t.sha256.empty()) out["sha256"] = t.sha256;
+  if (t.stats) out["stats"] = stats_json(*t.stats, t.dtype);
   return out;
 }
 

@@ -7,12 +7,15 @@
 
 #include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <deque>
 #include <limits>
+#include <memory>
 #include <unordered_set>
 
 #include "base/endian.h"
@@ -20,8 +23,10 @@
 #include "base/text.h"
 #include "base/try.h"
 #include "codec/sha256.h"
+#include "model/dtype.h"
 #include "model/tree.h"
 #include "ops/groups.h"
+#include "ops/stats.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -214,57 +219,139 @@ TensorInfo describe(const NamedTensor& named, const Tensor& tensor, Group group)
   return info;
 }
 
-Result<std::string> hash(const Tensor& tensor) {
-  CKPT_TRY(auto reader, TensorReader::open(tensor));
-  const std::uint64_t item = std::max<std::uint64_t>(tensor.dtype.item_bytes, 1);
-  std::vector<std::byte> block(std::min(std::max(kBlockBytes / item, std::uint64_t{1}) * item, tensor.size_bytes()));
-  Sha256 sha256;
-  while (reader.remaining_bytes() > 0) {
-    const auto part = std::span(block).first(std::min<std::uint64_t>(block.size(), reader.remaining_bytes()));
-    CKPT_CHECK(reader.read(part));
-    sha256.update(part);
+/// A block of memory that a thread reads into, again and again.
+class Buffer {
+ public:
+  std::span<std::byte> take(std::size_t size_bytes) {
+    if (size_bytes > size_bytes_) {
+      bytes_.reset(new std::byte[size_bytes]);  // not zeroed
+      size_bytes_ = size_bytes;
+    }
+    return {bytes_.get(), size_bytes};
   }
-  return sha256.hex_digest();
-}
 
-/// One tensor whose payload has to be read.
-struct Work {
-  const Tensor* tensor = nullptr;
-  TensorInfo* info = nullptr;
-  std::optional<Error> error;
-
-  void run() {
-    auto outcome = guarded([&]() -> Result<void> {
-      CKPT_TRY(info->sha256, hash(*tensor));
-      return {};
-    });
-    if (!outcome) error = std::move(outcome.error());
-  }
+ private:
+  std::unique_ptr<std::byte[]> bytes_;
+  std::size_t size_bytes_ = 0;
 };
 
-void read_payloads(std::vector<Work>& work, const InspectOptions& options, Problems& problems) {
+/// One tensor whose payload is read. Hashing goes from its start to its end; for statistics alone a
+/// large one is divided among the threads.
+class Job {
+ public:
+  Job(const Tensor& tensor, TensorInfo& info, const InspectOptions& options)
+      : tensor_(tensor), info_(info), hash_(options.hash), stats_(options.stats && has_stats(tensor.dtype)) {
+    const bool contiguous = tensor.is_c_contiguous() || tensor.is_f_contiguous();
+    divided_ = !hash_ && contiguous && tensor.storage->seekable() && info.size_bytes > kPartBytes &&
+               tensor.offset_bytes <= tensor.storage->size_bytes() &&
+               info.size_bytes <= tensor.storage->size_bytes() - tensor.offset_bytes;
+    const std::size_t num_parts = divided_ ? (info.size_bytes + kPartBytes - 1) / kPartBytes : 1;
+    outcomes_.resize(num_parts);
+    parts_left_ = num_parts;
+  }
+
+  bool needed() const { return hash_ || stats_; }
+  std::size_t num_parts() const { return outcomes_.size(); }
+  std::uint64_t size_bytes() const { return info_.size_bytes; }
+
+  /// Threads: each part by any thread. The one that does the last puts the results together.
+  void run_part(std::size_t part, Buffer& buffer) {
+    outcomes_[part] = guarded([&] { return divided_ ? read_range(part, buffer) : read_all(buffer); });
+    if (--parts_left_ == 0) finish();
+  }
+
+  void report(Problems& problems) const {
+    if (!error_) return;
+    const std::string& where = error_->member.empty() ? info_.name : error_->member;
+    problems.push_back({to_string(error_->code), Severity::error, where, error_->offset_bytes, error_->message, ""});
+  }
+
+ private:
+  static constexpr std::uint64_t kPartBytes = std::uint64_t{8} << 20;
+
+  Result<StatsPart> read_all(Buffer& buffer) {
+    CKPT_TRY(auto reader, TensorReader::open(tensor_));
+    const std::uint64_t item = std::max<std::uint64_t>(tensor_.dtype.item_bytes, 1);
+    const std::uint64_t whole_items = std::max(kBlockBytes / item, std::uint64_t{1}) * item;
+    const auto block = buffer.take(std::min(whole_items, info_.size_bytes));
+    StatsPart stats(tensor_.dtype, 0, tensor_.num_elements());
+    std::optional<Sha256> sha256;
+    if (hash_) sha256.emplace();
+    while (reader.remaining_bytes() > 0) {
+      const auto bytes = block.first(std::min<std::uint64_t>(block.size(), reader.remaining_bytes()));
+      CKPT_CHECK(reader.read(bytes));
+      if (sha256) sha256->update(bytes);
+      if (stats_) stats.add(bytes);
+    }
+    if (sha256) info_.sha256 = sha256->hex_digest();
+    return stats;
+  }
+
+  Result<StatsPart> read_range(std::size_t part, Buffer& buffer) {
+    CKPT_TRY(const auto reader, tensor_.storage->open());
+    std::uint64_t at = part * kPartBytes;
+    const std::uint64_t end = std::min(at + kPartBytes, info_.size_bytes);
+    StatsPart stats(tensor_.dtype, at / tensor_.dtype.item_bytes, tensor_.num_elements());
+    while (at < end) {
+      const auto bytes = buffer.take(std::min<std::uint64_t>(kBlockBytes, end - at));
+      CKPT_CHECK(reader->read(tensor_.offset_bytes + at, bytes));
+      to_little_endian(tensor_.dtype, bytes);
+      stats.add(bytes);
+      at += bytes.size();
+    }
+    return stats;
+  }
+
+  void finish() {
+    std::optional<StatsPart> total;
+    for (auto& outcome : outcomes_) {
+      if (!*outcome) {
+        if (!error_) error_ = std::move(outcome->error());
+      } else if (!total) {
+        total = std::move(**outcome);
+      } else {
+        total->merge(**outcome);
+      }
+    }
+    if (stats_ && !error_) info_.stats = total->finish();
+    outcomes_.clear();  // the samples in them would add up over all tensors
+  }
+
+  const Tensor& tensor_;
+  TensorInfo& info_;
+  bool hash_;
+  bool stats_;
+  bool divided_ = false;
+  std::vector<std::optional<Result<StatsPart>>> outcomes_;  // one for each part
+  std::atomic<std::size_t> parts_left_ = 0;
+  std::optional<Error> error_;
+};
+
+void read_payloads(std::deque<Job>& jobs, const InspectOptions& options) {
+  struct Part {
+    Job* job;
+    std::size_t number;
+  };
+  std::vector<Part> order;
   std::uint64_t total_bytes = 0;
-  std::vector<Work*> order;
-  for (Work& w : work) {
-    total_bytes += w.info->size_bytes;
-    order.push_back(&w);
+  for (Job& job : jobs) {
+    for (std::size_t i = 0; i < job.num_parts(); ++i) order.push_back({&job, i});
+    total_bytes += job.size_bytes();
   }
+  // The largest first, so that no thread is left with a large one at the end.
   std::stable_sort(order.begin(), order.end(),
-                   [](const Work* a, const Work* b) { return a->info->size_bytes > b->info->size_bytes; });
+                   [](const Part& a, const Part& b) { return a.job->size_bytes() > b.job->size_bytes(); });
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    Buffer buffer;
+    for (std::size_t i = next++; i < order.size(); i = next++) order[i].job->run_part(order[i].number, buffer);
+  };
   constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{4} << 20;  // a pool costs half a millisecond to start
-  if (options.jobs == 1 || total_bytes < kWorthThreadsBytes) {
-    for (Work* w : order) w->run();
-  } else {
-    std::optional<tbb::global_control> cap;
-    if (options.jobs > 1) cap.emplace(tbb::global_control::max_allowed_parallelism, options.jobs);
-    std::atomic<std::size_t> next = 0;  // strictly largest first, which parallel_for's ranges would not do
-    tbb::parallel_for(std::size_t{0}, order.size(), [&](std::size_t) { order[next++]->run(); });
-  }
-  for (const Work& w : work) {
-    if (!w.error) continue;
-    const std::string& where = w.error->member.empty() ? w.info->name : w.error->member;
-    problems.push_back({to_string(w.error->code), Severity::error, where, w.error->offset_bytes, w.error->message, ""});
-  }
+  if (options.jobs == 1 || total_bytes < kWorthThreadsBytes) return work();
+  std::optional<tbb::global_control> cap;
+  if (options.jobs > 1) cap.emplace(tbb::global_control::max_allowed_parallelism, options.jobs);
+  const int num_threads = options.jobs > 1 ? static_cast<int>(options.jobs) : tbb::this_task_arena::max_concurrency();
+  tbb::parallel_for(0, num_threads, [&](int) { work(); });
 }
 
 }  // namespace
@@ -292,7 +379,7 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
     const auto roles = roles_of(checkpoint, tensors, options.optimizer_patterns);
     report.tensors.reserve(tensors.size());
     std::unordered_set<const Storage*> counted;
-    std::vector<Work> work;
+    std::deque<Job> jobs;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       if (!selected(options, tensors[i].name)) continue;
       const Tensor& tensor = checkpoint.tree.tensor(tensors[i].value);
@@ -303,9 +390,13 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
       report.totals.size_bytes += info.size_bytes;
       if (tensor.storage && counted.insert(tensor.storage.get()).second)
         report.totals.stored_bytes += info.stored_bytes;
-      if (options.hash && tensor.storage) work.push_back({&tensor, &info, std::nullopt});
+      if (tensor.storage) {
+        jobs.emplace_back(tensor, info, options);
+        if (!jobs.back().needed()) jobs.pop_back();
+      }
     }
-    read_payloads(work, options, report.problems);
+    read_payloads(jobs, options);
+    for (const Job& job : jobs) job.report(report.problems);
     return report;
   });
 }

@@ -1,5 +1,8 @@
 #include "netcl/ckpt/inspect.h"
 
+#include <bit>
+#include <limits>
+
 #include "catch.h"
 #include "sample.h"
 
@@ -45,6 +48,39 @@ TEST_CASE("inspect: hashes big-endian and Fortran-order tensors as C order, litt
   CHECK(report->tensors[0].sha256 == report->tensors[2].sha256);
   CHECK(report->tensors[1].sha256 == report->tensors[2].sha256);
   CHECK(report->tensors[1].fortran_order);
+}
+
+TEST_CASE("inspect: statistics do not depend on how a tensor is stored or divided", "[ops]") {
+  std::vector<float> values(5'000'000);  // several parts
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 1000);
+  values[4'999'999] = std::numeric_limits<float>::infinity();
+  std::vector<float> swapped = values;
+  for (float& v : swapped) v = std::bit_cast<float>(__builtin_bswap32(std::bit_cast<std::uint32_t>(v)));
+  DType big = make_dtype(ScalarType::float32);
+  big.big_endian = true;
+  Tensor strided = tensor_of(values, make_dtype(ScalarType::float32), {1000, 5000});
+  strided.strides = {1, 1000};
+  const Checkpoint c =
+      checkpoint_of({{"plain", tensor_of(values, ScalarType::float32)},
+                     {"big-endian", tensor_of(swapped, big, {values.size()})},
+                     {"fortran", strided},
+                     {"text", tensor_of<std::uint32_t>({65}, DType{ScalarType::unicode, false, 4}, {1})}});
+  for (const bool hash : {false, true}) {
+    InspectOptions options;
+    options.stats = true;
+    options.hash = hash;
+    const auto report = inspect(c, options);
+    REQUIRE(report);
+    CHECK(report->problems.empty());
+    for (int i = 0; i < 3; ++i) {
+      REQUIRE(report->tensors[i].stats);
+      CHECK(report->tensors[i].stats->max == 999);
+      CHECK(report->tensors[i].stats->mean == Approx(499.4999));
+      CHECK(report->tensors[i].stats->zeros == 5000);
+      CHECK(report->tensors[i].stats->inf == 1);
+    }
+    CHECK_FALSE(report->tensors[3].stats);
+  }
 }
 
 TEST_CASE("inspect: include and exclude choose before anything is read", "[ops]") {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +21,22 @@ enum class Group : std::uint8_t { model, optimizer, other };
 /// "model", "optimizer", "other". Lifetime: static storage.
 const char* to_string(Group group);
 
+constexpr std::size_t kHistogramBins = 16;
+
+/// Of a tensor's elements. min, max, mean and std are those of the finite ones, NaN where there are none.
+struct TensorStats {
+  long double min = std::numeric_limits<long double>::quiet_NaN();  ///< exact for 64-bit integers too
+  long double max = std::numeric_limits<long double>::quiet_NaN();
+  double mean = std::numeric_limits<double>::quiet_NaN();
+  double std = std::numeric_limits<double>::quiet_NaN();  ///< of the population, as NumPy's
+  std::uint64_t zeros = 0;
+  std::uint64_t nan = 0;
+  std::uint64_t inf = 0;
+  /// Bins of equal width from min to max, of every n-th element: of all up to 16,384, else of at most
+  /// as many.
+  std::array<std::uint64_t, kHistogramBins> histogram{};
+};
+
 struct InspectOptions {
   Limits limits;
   /// Only tensors whose name matches one of these; all where empty. `*` matches any characters, dots
@@ -29,6 +48,8 @@ struct InspectOptions {
   std::vector<std::string> optimizer_patterns;
   /// Take the SHA-256 of each tensor, which reads all of it.
   bool hash = false;
+  /// Gather statistics of each tensor of booleans, integers or floats, in the same pass.
+  bool stats = false;
   /// Threads; 0 is one for each core.
   unsigned jobs = 0;
 };
@@ -45,6 +66,7 @@ struct TensorInfo {
   Compression compression = Compression::none;
   std::optional<std::uint32_t> crc32;
   std::string sha256;  ///< hexadecimal, of the C-order little-endian bytes; "" where not asked for
+  std::optional<TensorStats> stats;
 };
 
 struct InspectTotals {
@@ -70,8 +92,8 @@ struct InspectReport {
 
 constexpr std::size_t kMaxMetadataDepth = 64;
 
-/// Lists a checkpoint. Reads payloads only for `hash`; what goes wrong there is a problem
-/// of the report, and the tensor has no hash.
+/// Lists a checkpoint. Reads payloads only for `hash` and `stats`; what goes wrong there is a problem
+/// of the report, and the tensor has neither.
 /// Errors: limit_exceeded where the names cannot be listed.
 Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions& options = {});
 

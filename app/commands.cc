@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::array kCommands = {
     Command{"inspect", "List what checkpoints hold", add_inspect_options},
+    Command{"convert", "Write a checkpoint in another format or compression", add_convert_options},
+    Command{"strip-optimizer", "Write the checkpoint that one ships: the model alone", add_strip_options},
     Command{"verify", "Check that checkpoints are sound", add_verify_options},
 };
 

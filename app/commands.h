@@ -25,7 +25,9 @@ struct Command {
   Run (*add_options)(CLI::App& command);
 };
 
+Run add_convert_options(CLI::App& command);
 Run add_inspect_options(CLI::App& command);
+Run add_strip_options(CLI::App& command);
 Run add_verify_options(CLI::App& command);
 
 /// Parses the command line and runs the subcommand that it names.

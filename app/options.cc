@@ -28,7 +28,7 @@ void CommonOptions::apply() const {
 }
 
 int finish(Output& out, int code) {
-  if (out.flush()) return out.closed() ? int{kDone} : code;
+  if (out.flush()) return code;
   log_error(std::string("cannot write to standard output: ") + std::strerror(errno));
   return kFailed;
 }

@@ -190,4 +190,35 @@ void render_json(const std::string& path, const char* schema, const Error& error
   out << "}";
 }
 
+namespace {
+
+Json to_json(const ConvertReport& report, bool dry_run) {
+  Json names = Json::array();
+  for (const std::string& name : report.tensors) names.push_back(escape_invalid(name));
+  Json j = {{"path", escape_invalid(report.path)}, {"format", to_string(report.format)},  {"dry_run", dry_run},
+            {"file_bytes", report.file_bytes},     {"source_bytes", report.source_bytes}, {"tensors", std::move(names)},
+            {"nbytes", report.tensor_bytes},       {"overflows", report.overflows}};
+  if (report.sidecar) j["sidecar"] = escape_invalid(*report.sidecar);
+  return j;
+}
+
+}  // namespace
+
+void render_json(const ConvertReport& report, bool dry_run, Output& out) {
+  Json j = {{"schema", "netcl-ckpt.convert/1"}};
+  j.update(to_json(report, dry_run));
+  out << dump(j) << "\n";
+}
+
+void render_json(const StripReport& report, bool dry_run, Output& out) {
+  Json j = {{"schema", "netcl-ckpt.strip/1"}};
+  j.update(to_json(report.written, dry_run));
+  Json dropped = Json::array();
+  for (const std::string& name : report.dropped) dropped.push_back(escape_invalid(name));
+  j["found"] = report.found;
+  j["dropped"] = std::move(dropped);
+  j["dropped_nbytes"] = report.dropped_bytes;
+  out << dump(j) << "\n";
+}
+
 }  // namespace netcl::ckpt::app

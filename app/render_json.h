@@ -2,7 +2,9 @@
 
 #include <string>
 
+#include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/inspect.h"
+#include "netcl/ckpt/strip.h"
 #include "netcl/ckpt/verify.h"
 #include "terminal.h"
 
@@ -14,6 +16,12 @@ void render_json(const InspectReport& report, Output& out);
 
 /// One file's object of `verify --json`.
 void render_json(const VerifyReport& report, Output& out);
+
+/// `convert --json`: "netcl-ckpt.convert/1".
+void render_json(const ConvertReport& report, bool dry_run, Output& out);
+
+/// `strip-optimizer --json`: "netcl-ckpt.strip/1".
+void render_json(const StripReport& report, bool dry_run, Output& out);
 
 /// The object that stands for a file that could not be looked at, where there are others.
 void render_json(const std::string& path, const char* schema, const Error& error, Output& out);

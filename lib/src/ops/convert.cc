@@ -2,7 +2,6 @@
 // them into a temporary file that takes the target's place when it is whole.
 #include "netcl/ckpt/convert.h"
 
-#include <fnmatch.h>
 #include <regex.h>
 #include <tbb/parallel_for.h>
 
@@ -10,6 +9,7 @@
 #include <array>
 #include <mutex>
 
+#include "base/glob.h"
 #include "base/try.h"
 #include "format/structure.h"
 #include "format/write_plan.h"
@@ -17,6 +17,7 @@
 #include "model/rebuild.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/output_file.h"
+#include "ops/unsafe.h"
 #include "ops/write_file.h"
 
 namespace netcl::ckpt {
@@ -25,8 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
-  return std::any_of(globs.begin(), globs.end(),
-                     [&](const std::string& g) { return ::fnmatch(g.c_str(), name.c_str(), 0) == 0; });
+  return std::any_of(globs.begin(), globs.end(), [&](const std::string& g) { return glob_match(g, name); });
 }
 
 /// One --rename. POSIX regular expressions: std::regex recurses on the text's length.
@@ -104,16 +104,6 @@ Result<Format> target_format(const fs::path& out, const ConvertOptions& options)
   }
   return fail(ErrorCode::invalid_argument, "cannot tell the format from '{}'; say it with --to",
               out.filename().string());
-}
-
-Result<void> refuse_unsafe(const Checkpoint& checkpoint) {
-  for (const Problem& p : checkpoint.problems) {
-    if (p.severity == Severity::unsafe) {
-      return fail_at(ErrorCode::unsafe, p.where, p.offset_bytes, "refused: it needs {}, which is never executed",
-                     p.global);
-    }
-  }
-  return {};
 }
 
 Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
@@ -251,9 +241,11 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   report.path = out.string();
   report.source_bytes = in.file_bytes;
   CKPT_TRY(report.format, target_format(out, options));
-  CKPT_CHECK(refuse_unsafe(in));
+  const ValueId old_root = in.root;
   auto overflows = std::make_shared<OverflowCount>(0);
   CKPT_CHECK(apply_rules(in, options, overflows));
+  forgive_dropped(in, old_root);
+  CKPT_CHECK(refuse_unsafe(in));
   drop_architecture(in);
 
   const bool npz = report.format == Format::npz || report.format == Format::netcl;

@@ -132,6 +132,12 @@ Group group_of(Role role) {
   }
 }
 
+std::optional<Role> role_of_part(std::string_view name) {
+  const Words words = split(name);
+  const bool is_part = words.size() == 1 || (words.size() == 2 && is_wrapper(words[0]));
+  return is_part ? first_role(words) : std::nullopt;
+}
+
 std::vector<Role> roles_of(const Checkpoint& checkpoint, std::span<const NamedTensor> tensors,
                            std::span<const std::string> optimizer_patterns) {
   bool has_model = false, has_optimizer = false;

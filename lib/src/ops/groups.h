@@ -1,7 +1,9 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "netcl/ckpt/checkpoint.h"
@@ -14,6 +16,10 @@ enum class Role : std::uint8_t { model, optimizer, scheduler, scaler, rng, ema, 
 
 /// model and ema are Group::model, optimizer is itself, the rest is Group::other.
 Group group_of(Role role);
+
+/// What a part that holds no tensors is for, by its own name: "scheduler", "checkpoint.rng_state". Nothing
+/// for names further down, and for unknown ones.
+std::optional<Role> role_of_part(std::string_view name);
 
 /// The role of each of `tensors`, by the names on its path. `optimizer_patterns` are globs over dotted
 /// names that decide before anything else.

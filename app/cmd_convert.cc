@@ -1,0 +1,116 @@
+// netcl-ckpt convert
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstring>
+#include <map>
+#include <memory>
+
+#include "commands.h"
+#include "log.h"
+#include "netcl/ckpt/convert.h"
+#include "netcl/ckpt/format.h"
+#include "options.h"
+#include "progress.h"
+#include "render_human.h"
+#include "render_json.h"
+#include "write_options.h"
+
+namespace netcl::ckpt::app {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string in;
+  std::string out;
+  std::vector<std::string> renames;
+  ConvertOptions convert;
+};
+
+/// OLD=NEW, cut at the first "=" that no backslash escapes.
+bool split_rename(const std::string& text, std::pair<std::string, std::string>& rename) {
+  std::string left;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 1 < text.size() && text[i + 1] == '=') {
+      left += text[++i];
+    } else if (text[i] == '=') {
+      rename = {left, text.substr(i + 1)};
+      return !left.empty();
+    } else {
+      left += text[i];
+    }
+  }
+  return false;
+}
+
+int run(Options& options) {
+  options.common.apply();
+  for (const std::string& text : options.renames) {
+    if (!split_rename(text, options.convert.renames.emplace_back())) {
+      log_error(fmt::format("--rename takes OLD=NEW, not '{}'", text));
+      return kFailed;
+    }
+  }
+  const bool to_output = options.out == "-";
+  if (to_output && !options.convert.to) {
+    log_error("standard output has no extension; say the format with --to");
+    return kFailed;
+  }
+  auto opened = open_input(options.in);
+  if (!opened) {
+    log_error(options.in, opened.error());
+    return kFailed;
+  }
+  log_problems(options.in, opened->problems);
+
+  Progress progress(!options.common.quiet);
+  options.convert.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  options.convert.cancel = &stop_requested();
+  if (to_output) options.convert.sink = write_to_standard_output;
+  const auto report = convert(std::move(*opened), options.out, options.convert);
+  if (!report) {
+    log_error(options.in, report.error());
+    return kFailed;
+  }
+  if (report->overflows > 0) {
+    log_warning(fmt::format("{}: {} numbers did not fit and became Inf", options.out, report->overflows));
+  }
+  Output out(to_output ? STDERR_FILENO : STDOUT_FILENO);
+  if (options.common.json) {
+    render_json(*report, options.convert.dry_run, out);
+  } else if (!options.common.quiet) {
+    render_human(*report, options.convert.dry_run, out);
+  }
+  return finish(out, kDone);
+}
+
+}  // namespace
+
+Run add_convert_options(CLI::App& command) {
+  auto options = std::make_shared<Options>();
+  ConvertOptions& convert = options->convert;
+  command.add_option("IN", options->in, "The checkpoint to read, or - for standard input")->required();
+  command.add_option("OUT", options->out, "The checkpoint to write, or - for standard output")->required();
+  options->common.add_to(command);
+  add_target_options(command, convert);
+  add_dtype_option(command, convert);
+  command.add_option("--only", convert.only, "Cast only tensors whose name matches; repeatable")->type_name("GLOB");
+  command.add_flag("--strict", convert.strict, "A number that a cast would turn into Inf is an error");
+  command.add_option("--rename", options->renames, "Extended regular expression and its replacement; repeatable")
+      ->type_name("OLD=NEW");
+  command.add_option("--include", convert.include, "Only tensors whose name matches; repeatable")->type_name("GLOB");
+  command.add_option("--exclude", convert.exclude, "No tensor or value whose name matches; repeatable")
+      ->type_name("GLOB");
+  command.footer(
+      "The format follows OUT's extension: .npz .npy .netcl .pkl .pt .safetensors.\n"
+      "\n"
+      "Examples:\n"
+      "  netcl-ckpt convert --compression none final.npz fast.npz\n"
+      "  netcl-ckpt convert iter_1000.npz iter_1000.safetensors\n"
+      "  netcl-ckpt convert --dtype float16 --only 'model.*' full.pkl half.pt\n"
+      "  netcl-ckpt convert --rename '^module\\.=' model.pt model.npz\n");
+  return [options] { return run(*options); };
+}
+
+}  // namespace netcl::ckpt::app

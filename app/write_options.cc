@@ -1,0 +1,90 @@
+// Options and reports of the subcommands that write a checkpoint.
+#include "write_options.h"
+
+#include <errno.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstring>
+#include <map>
+
+#include "netcl/ckpt/format.h"
+#include "render_human.h"
+
+namespace netcl::ckpt::app {
+
+void add_target_options(CLI::App& command, ConvertOptions& options) {
+  const std::map<std::string, Format> formats = {{"npz", Format::npz},     {"npy", Format::npy},
+                                                 {"netcl", Format::netcl}, {"pickle", Format::pickle},
+                                                 {"torch", Format::torch}, {"safetensors", Format::safetensors}};
+  command
+      .add_option_function<Format>(
+          "--to", [&options](const Format& f) { options.to = f; },
+          "Format of the output: npz, npy, netcl, pickle, torch or safetensors")
+      ->transform(CLI::Transformer(formats).description(""))
+      ->type_name("FORMAT");
+  const std::map<std::string, CompressionChoice> choices = {{"keep", CompressionChoice::keep},
+                                                            {"none", CompressionChoice::none},
+                                                            {"fast", CompressionChoice::fast},
+                                                            {"best", CompressionChoice::best}};
+  command.add_option("--compression", options.compression, "Compression of an npz: keep, none, fast or best")
+      ->transform(CLI::Transformer(choices).description(""))
+      ->type_name("HOW");
+  command.add_flag("-f,--force", options.replace, "Replace the output where it exists");
+  command.add_flag("-n,--dry-run", options.dry_run, "Say what would be written, and write nothing");
+  command.add_flag("--verify", options.verify, "Read the result back and compare before it takes its place");
+  command.add_flag("--compact", options.compact, "torch: a view keeps only what it uses of its storage");
+  command.add_flag("--embed-sidecar", options.embed_sidecar, "npz: metadata inside the archive, no .json beside it");
+  command.add_option("-j,--jobs", options.jobs, "Threads; 0 is one a core")->type_name("N");
+}
+
+void add_dtype_option(CLI::App& command, ConvertOptions& options) {
+  const std::map<std::string, ScalarType> types = {{"float16", ScalarType::float16},
+                                                   {"bfloat16", ScalarType::bfloat16},
+                                                   {"float32", ScalarType::float32},
+                                                   {"float64", ScalarType::float64}};
+  command
+      .add_option_function<ScalarType>(
+          "--dtype", [&options](const ScalarType& t) { options.dtype = t; },
+          "Cast floats to float16, bfloat16, float32 or float64")
+      ->transform(CLI::Transformer(types).description(""))
+      ->type_name("TYPE");
+}
+
+Result<Checkpoint> open_input(const std::string& path) {
+  if (path != "-") return read_checkpoint(path);
+  auto source = open_standard_input();
+  if (!source) return tl::make_unexpected(std::move(source.error()));
+  return read_checkpoint(std::move(*source), "");
+}
+
+Result<void> write_to_standard_output(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EPIPE) return {};
+    if (n < 0) {
+      Error e;
+      e.code = ErrorCode::io;
+      e.os_errno = errno;
+      e.message = fmt::format("cannot write to standard output: {}", std::strerror(errno));
+      return tl::make_unexpected(std::move(e));
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+void render_human(const ConvertReport& report, bool dry_run, Output& out) {
+  if (dry_run) {
+    for (const std::string& name : report.tensors) out << escape(name.empty() ? "(array)" : name) << "\n";
+  }
+  out << fmt::format("{}{}: {}, {} tensor{}, {}{}\n", dry_run ? "would write " : "", escape(report.path),
+                     to_string(report.format), report.num_tensors, report.num_tensors == 1 ? "" : "s",
+                     dry_run ? "at most " : "", bytes_text(report.file_bytes));
+  if (report.sidecar)
+    out << fmt::format("{}{}: its metadata\n", dry_run ? "would write " : "", escape(*report.sidecar));
+}
+
+}  // namespace netcl::ckpt::app

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/error.h"
+
+namespace netcl::ckpt {
+
+/// After parts of a checkpoint were dropped: removes the "unsafe-global" problems of globals that were
+/// seen below `old_root` and are not below the root or the attributes any more. A global that never
+/// was part of a value (called, then thrown away) stays a problem: where it belonged nobody can say.
+void forgive_dropped(Checkpoint& checkpoint, ValueId old_root);
+
+/// Errors: unsafe, naming the first global that would have to be executed.
+Result<void> refuse_unsafe(const Checkpoint& checkpoint);
+
+}  // namespace netcl::ckpt

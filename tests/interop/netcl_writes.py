@@ -1,14 +1,15 @@
-"""What netcl 0.4.4 writes: parameters, checkpoints and their sidecars, models."""
+"""Every file that netcl 0.4.4 writes: parameters, checkpoints and their sidecars, models, torch exports."""
 import json
+import pickle
 import subprocess
 
-from judge import TOOL, check, expect, np, run, sys
+from judge import TOOL, check, expect, flat, np, run, sys
 
 try:
     from netcl.core.device import manager
-    from netcl.io import save_model
+    from netcl.io import export_model, read_state_dict, save_model
     from netcl.io.checkpoint import save_checkpoint, save_params
-    from netcl.nn.layers import Flatten, Linear, ReLU, Sequential
+    from netcl.nn.layers import Conv2d, Flatten, Linear, ReLU, Sequential
     from netcl.optim import AdamW
 except ImportError as e:
     print(f"skipped: {e}")
@@ -65,7 +66,13 @@ def main(folder):
     expect(document and document["metadata"].get("config") == config, "the sidecar's name that netcl shortens is found")
 
     save_model(model, str(folder / "model.netcl"))
-    check(folder / "model.netcl", loaded(folder / "model.netcl"), format="netcl")
+    document = check(folder / "model.netcl", loaded(folder / "model.netcl"), format="netcl")
+    export_model(Sequential(Conv2d(q, 3, 4, 3), Flatten(), Linear(q, 16, 2)), folder / "model.pt")
+    check(folder / "model.pt", read_state_dict(folder / "model.pt"), format="torch")
+
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
+    (folder / "state.pkl").write_bytes(pickle.dumps(state))
+    check(folder / "state.pkl", flat(state), format="pickle")
 
 
 run(main)

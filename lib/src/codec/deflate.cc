@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "base/try.h"
 
@@ -18,7 +19,7 @@ namespace {
 constexpr std::size_t bound(std::size_t n) { return n + n / 1000 + 1024; }
 
 Result<void> deflate_fast(std::span<const std::byte> block, bool last, std::span<std::byte> out, std::size_t& written) {
-  std::vector<std::uint8_t> scratch(ISAL_DEF_LVL1_DEFAULT);
+  thread_local std::vector<std::uint8_t> scratch(ISAL_DEF_LVL1_DEFAULT);
   isal_zstream stream;
   isal_deflate_init(&stream);
   stream.level = 1;
@@ -64,7 +65,7 @@ Result<void> deflate_best(std::span<const std::byte> block, std::span<const std:
 }  // namespace
 
 Result<void> deflate_block(std::span<const std::byte> block, std::span<const std::byte> dictionary, bool last,
-                           DeflateLevel level, std::vector<std::byte>& out) {
+                           DeflateLevel level, Buffer& out) {
   const std::size_t start = out.size();
   out.resize(start + bound(block.size()));
   const auto room = std::span(out).subspan(start);

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
+#include "base/buffer.h"
 #include "netcl/ckpt/error.h"
 
 namespace netcl::ckpt {
@@ -20,6 +20,6 @@ enum class DeflateLevel : std::uint8_t {
 /// `dictionary`: up to 32 KiB of decoded bytes before the block, which `best` may refer back to.
 /// Errors: internal.
 Result<void> deflate_block(std::span<const std::byte> block, std::span<const std::byte> dictionary, bool last,
-                           DeflateLevel level, std::vector<std::byte>& out);
+                           DeflateLevel level, Buffer& out);
 
 }  // namespace netcl::ckpt

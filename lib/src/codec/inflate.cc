@@ -5,8 +5,8 @@
 #include <isa-l/igzip_lib.h>
 
 #include <algorithm>
-#include <vector>
 
+#include "base/buffer.h"
 #include "base/try.h"
 
 namespace netcl::ckpt {
@@ -19,7 +19,7 @@ struct Inflater::State {
   SourcePtr source;
   std::uint64_t next_offset = 0;
   std::uint64_t stored_left = 0;
-  std::vector<std::byte> input;
+  Buffer input;
   inflate_state stream;
 
   std::uint64_t position() const { return next_offset - stream.avail_in; }

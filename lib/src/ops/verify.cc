@@ -14,6 +14,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "base/buffer.h"
 #include "base/endian.h"
 #include "base/try.h"
 #include "format/readers.h"
@@ -43,11 +44,11 @@ bool is_finding(ErrorCode code) {
 /// Reads all of a storage, so that its reader checks the CRC.
 Result<void> read_through(const Storage& storage) {
   CKPT_TRY(auto reader, storage.open());
-  std::vector<std::byte> block(std::min<std::uint64_t>(kBlockBytes, storage.size_bytes()));
+  const auto block = thread_buffer(kBlockBytes);
   std::uint64_t at = 0;
   do {  // once even where it is empty: an empty member has a CRC too
     const std::size_t n = std::min<std::uint64_t>(block.size(), storage.size_bytes() - at);
-    CKPT_CHECK(reader->read(at, std::span(block).first(n)));
+    CKPT_CHECK(reader->read(at, block.first(n)));
     at += n;
   } while (at < storage.size_bytes());
   return {};
@@ -128,10 +129,10 @@ bool has_not_finite_codes(ScalarType type) {
 
 Result<NotFinite> scan_finite(const Tensor& tensor) {
   CKPT_TRY(auto reader, TensorReader::open(tensor));
-  std::vector<std::byte> block(kBlockBytes / tensor.dtype.item_bytes * tensor.dtype.item_bytes);
+  const auto block = thread_buffer(kBlockBytes / tensor.dtype.item_bytes * tensor.dtype.item_bytes);
   NotFinite count;
   while (reader.remaining_bytes() > 0) {
-    const auto part = std::span(block).first(std::min<std::uint64_t>(block.size(), reader.remaining_bytes()));
+    const auto part = block.first(std::min<std::uint64_t>(block.size(), reader.remaining_bytes()));
     CKPT_CHECK(reader.read(part));
     count_not_finite(tensor.dtype.type, part, count);
   }

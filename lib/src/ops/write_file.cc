@@ -17,6 +17,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/buffer.h"
 #include "base/try.h"
 #include "codec/crc32.h"
 #include "codec/deflate.h"
@@ -217,7 +218,8 @@ class PositionedWriter {
     const std::uint64_t payload = PartReader::payload_bytes(part);
     CKPT_TRY(auto reader, PartReader::open(part));
     std::uint64_t to = places_[piece.part] + (piece.begin == 0 ? 0 : (part.moved ? 0 : part.head.size()) + piece.begin);
-    std::vector<std::byte> block;
+    Buffer block;
+    block.reserve(part.head.size() + kBlockBytes + part.tail.size());
     auto flush = [&]() -> Result<void> {
       if (plan_.zip) piece.crc = crc32(piece.crc, block);
       CKPT_CHECK(out_.write_at(to, block));
@@ -278,9 +280,9 @@ struct Block {
   std::uint64_t end = 0;
   bool first = false, last = false;
   bool filled = false;                // `bytes` were read by the first stage
-  std::vector<std::byte> dictionary;  // what precedes, for the better codec
-  std::vector<std::byte> bytes;
-  std::vector<std::byte> packed;
+  Buffer dictionary;  // what precedes, for the better codec
+  Buffer bytes;
+  Buffer packed;
   std::uint32_t crc = 0;
 };
 using BlockPtr = std::shared_ptr<Block>;
@@ -428,7 +430,7 @@ class DeflatingWriter {
   std::size_t part_ = 0;
   std::uint64_t at_ = 0;
   std::optional<PartReader> sequential_;
-  std::vector<std::byte> before_;
+  Buffer before_;
   // Last stage.
   std::vector<ZipEntry> entries_;
   std::uint64_t end_ = 0;

@@ -35,7 +35,7 @@ TEST_CASE("deflate: blocks joined are one stream for zlib", "[codec]") {
     for (const auto level : {DeflateLevel::fast, DeflateLevel::best}) {
       for (const std::size_t block : {std::size_t{1}, std::size_t{70000}, std::size_t{300000}}) {
         const std::size_t total = block == 1 ? 50 : input.size();
-        std::vector<std::byte> stream;
+        Buffer stream;
         for (std::size_t at = 0; at < total; at += block) {
           const std::size_t n = std::min(block, total - at);
           const std::size_t back = std::min<std::size_t>(at, 32768);
@@ -51,7 +51,7 @@ TEST_CASE("deflate: blocks joined are one stream for zlib", "[codec]") {
 
 TEST_CASE("deflate: an empty stream is a stream", "[codec]") {
   for (const auto level : {DeflateLevel::fast, DeflateLevel::best}) {
-    std::vector<std::byte> stream;
+    Buffer stream;
     REQUIRE(deflate_block({}, {}, true, level, stream));
     CHECK(inflate_with_zlib(stream, 0).empty());
   }

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Runs the tool over valid, broken and hostile files and says where it falls short.
+
+    check_cases.py TOOL [GLOB]
+
+cases.tar.xz holds the files and cases.json, which says what each is and, for a valid one, the name, dtype, shape and
+SHA-256 of every array as NumPy, torch or safetensors read it. A case passes where
+  ok      `verify` exits 0, and `inspect --json --hash` exits 0 and lists the same arrays;
+  error   `verify` exits 1 or 2;
+  unsafe  `verify --json` exits 1 and names each global, `inspect` lists the arrays beside it, and `convert` refuses
+          with 2 and writes nothing.
+In every case: no signal, JSON that parses, no control character printed, one line for an error.
+"""
+import concurrent.futures
+import fnmatch
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
+
+
+class Wrong(Exception):
+    pass
+
+
+def run(tool, *args):
+    p = subprocess.run([tool, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    if p.returncode not in (0, 1, 2):
+        raise Wrong(f"{args[0]}: exit {p.returncode}: {p.stderr[-300:]!r}")
+    if CONTROL.search(p.stdout) or CONTROL.search(p.stderr):
+        raise Wrong(f"{args[0]}: a control character was printed")
+    if p.returncode == 2 and not 1 <= len(p.stderr.splitlines()) <= 5:
+        raise Wrong(f"{args[0]}: {len(p.stderr.splitlines())} lines of error")
+    return p
+
+
+def parsed(p):
+    try:
+        return json.loads(p.stdout) if p.stdout.strip() else {}
+    except ValueError as e:
+        raise Wrong(f"not JSON: {e}")
+
+
+def compare(want, document):
+    keys = ("name", "dtype", "shape", "sha256")
+    got = [{k: t.get(k) for k in keys} for t in document.get("tensors", [])]
+    if len(got) != len(want):
+        raise Wrong(f"lists {len(got)} arrays of {len(want)}")
+    for w, g in zip(want, got):
+        structured = not w["dtype"].isidentifier() or w["dtype"].startswith("void")  # spelled in more than one way
+        if any(w[k] != g[k] for k in keys if k != "dtype" or not structured):
+            raise Wrong(f"wants {w}, lists {g}")
+
+
+def check(tool, path, case):
+    verify = run(tool, "verify", "--json", path)
+    inspect = run(tool, "inspect", "--json", "--hash", path)
+    run(tool, "inspect", path)
+    report, listing = parsed(verify), parsed(inspect)
+    if case["debatable"]:
+        return
+    expect = case["expect"]
+    if expect == "ok" and (verify.returncode, inspect.returncode) != (0, 0):
+        raise Wrong(f"exits {verify.returncode} and {inspect.returncode}: {verify.stdout[-300:]!r}")
+    if expect == "error" and verify.returncode == 0:
+        raise Wrong("verify calls it sound")
+    if expect == "unsafe":
+        if verify.returncode != 1:
+            raise Wrong(f"verify exits {verify.returncode}")
+        text = json.dumps(report)
+        missing = [g for g in case["globals"] if g not in text]
+        if missing:
+            raise Wrong(f"does not name {missing}")
+        with tempfile.TemporaryDirectory() as folder:
+            p = run(tool, "convert", path, f"{folder}/out.npz")
+            if p.returncode != 2 or os.listdir(folder):
+                raise Wrong(f"convert exits {p.returncode} and leaves {os.listdir(folder)}")
+    if expect != "error" and case["arrays"] is not None:
+        compare(case["arrays"], listing)
+
+
+def outcome(tool, path, case):
+    try:
+        check(tool, path, case)
+    except (Wrong, subprocess.TimeoutExpired) as e:
+        return f"{case['name']} [{case['expect']}] {case['what']}\n    {e}"
+    return None
+
+
+def main():
+    tool = os.path.abspath(sys.argv[1])
+    glob = sys.argv[2] if len(sys.argv) > 2 else "*"
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(pathlib.Path(__file__).parent / "cases.tar.xz") as archive:
+            archive.extractall(folder)
+        root = pathlib.Path(folder)
+        cases = [c for c in json.loads((root / "cases.json").read_text()) if fnmatch.fnmatch(c["name"], glob)]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            failures = [f for f in pool.map(lambda c: outcome(tool, root / c["name"], c), cases) if f]
+    print("\n".join(failures))
+    print(f"{len(cases) - len(failures)} passed, {len(failures)} failed")
+    sys.exit(1 if failures or not cases else 0)
+
+
+if __name__ == "__main__":
+    main()

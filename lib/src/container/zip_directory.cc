@@ -68,7 +68,11 @@ std::string from_code_page_437(std::string_view name) {
   std::string out;
   for (const char c : name) {
     const auto byte = static_cast<std::uint8_t>(c);
-    append_utf8(out, byte < 0x80 ? byte : kCodePage437[byte - 0x80U]);
+    if (byte < 0x80) {
+      out += c;
+    } else {
+      append_utf8(out, kCodePage437[byte - 0x80U]);
+    }
   }
   return out;
 }

@@ -10,11 +10,12 @@
 #include "options.h"
 #include "render_human.h"
 #include "render_json.h"
+#include "validators.h"
 
 namespace netcl::ckpt::app {
 namespace {
 
-enum class SortBy { file, name, size };
+enum class SortBy { file, name, size };  // as --sort's words stand
 
 struct Options {
   CommonOptions common;
@@ -59,7 +60,7 @@ int run(const Options& options) {
   human.depth = options.depth;
   human.hash = options.inspect.hash;
   human.stats = options.inspect.stats;
-  human.all_metadata = options.common.verbose;
+  human.verbose = options.common.verbose;
 
   Output out;
   int code = kDone;
@@ -115,17 +116,21 @@ Run add_inspect_options(CLI::App& command) {
                   "Count names that match GLOB as optimizer state")
       ->type_name("GLOB")
       ->allow_extra_args(false);
-  const std::map<std::string, SortBy> orders = {{"file", SortBy::file}, {"name", SortBy::name}, {"size", SortBy::size}};
   command.add_option("--sort", options->sort, "Order: file, name or size")
-      ->transform(CLI::Transformer(orders).description(""))
+      ->transform(one_of({"file", "name", "size"}))
       ->type_name("KEY");
-  command.add_option("--depth", options->depth, "Sum up below level N of dotted names")->type_name("N");
-  command.add_option("-j,--jobs", options->inspect.jobs, "Threads; 0 is one a core")->type_name("N");
+  command.add_option("--depth", options->depth, "Sum up below level N of dotted names")
+      ->type_name("N")
+      ->check(whole_number());
+  command.add_option("-j,--jobs", options->inspect.jobs, "Threads; 0 is one a core")
+      ->type_name("N")
+      ->check(whole_number());
   command.footer(
       "Examples:\n"
       "  netcl-ckpt inspect iter_1000.npz\n"
       "  netcl-ckpt inspect --depth 2 --sort size model.safetensors\n"
       "  netcl-ckpt inspect --json --hash --include 'model.*' iter_1000.npz\n"
+      "  netcl-ckpt inspect --stats --exclude 'optimizer.*' iter_1000.npz\n"
       "  curl -s https://example.org/model.npz | netcl-ckpt inspect -\n");
   return [options] { return run(*options); };
 }

@@ -9,6 +9,7 @@
 #include "options.h"
 #include "render_human.h"
 #include "render_json.h"
+#include "validators.h"
 
 namespace netcl::ckpt::app {
 namespace {
@@ -57,6 +58,7 @@ int run(Options& options) {
   if (!load_expectations(options)) return kFailed;
   HumanOptions human;
   human.terminal = detect_terminal(options.common.color);
+  human.verbose = options.common.verbose;
 
   Output out;
   int code = kDone;
@@ -93,7 +95,9 @@ Run add_verify_options(CLI::App& command) {
   command.add_option("--expect", options->expect, "Demand the names and shapes in a JSON file")
       ->type_name("SHAPES")
       ->excludes(like);
-  command.add_option("-j,--jobs", options->verify.jobs, "Threads; 0 is one a core")->type_name("N");
+  command.add_option("-j,--jobs", options->verify.jobs, "Threads; 0 is one a core")
+      ->type_name("N")
+      ->check(whole_number());
   command.footer(
       "Exit code: 0 sound, 1 a problem was found, 2 a file could not be looked at.\n"
       "\n"

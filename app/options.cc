@@ -8,15 +8,14 @@
 
 #include "commands.h"
 #include "log.h"
+#include "validators.h"
 
 namespace netcl::ckpt::app {
 
 void CommonOptions::add_to(CLI::App& command) {
   command.add_flag("--json", json, "Write JSON");
-  const std::map<std::string, ColorChoice> choices = {
-      {"auto", ColorChoice::automatic}, {"always", ColorChoice::always}, {"never", ColorChoice::never}};
   command.add_option("--color", color, "Colour: auto, always or never")
-      ->transform(CLI::Transformer(choices).description(""))
+      ->transform(one_of({"auto", "always", "never"}))
       ->type_name("WHEN");
   auto* q = command.add_flag("-q,--quiet", quiet, "Errors only on standard error");
   command.add_flag("-v,--verbose", verbose, "Also notes, and all of the metadata")->excludes(q);

@@ -71,10 +71,18 @@ class Table {
     rows_.push_back(std::move(cells));
   }
 
+  /// A line of its own, which no column is aligned to.
+  void add_heading(std::string line) { rows_.push_back({std::move(line)}); }
+
   void write(Output& out) const {
     for (const auto& row : rows_) {
+      if (row.size() == 1) {
+        out << row[0] << "\n";
+        continue;
+      }
       std::string line;
       for (std::size_t i = 0; i < row.size(); ++i) {
+        if (widths_[i] == 0) continue;  // nothing in any row
         const std::size_t width = display_width(row[i]);
         const std::string padding(widths_[i] > width ? widths_[i] - width : 0, ' ');
         line += "  ";
@@ -161,44 +169,53 @@ void add_stats_cells(const std::optional<TensorStats>& stats, bool unicode, std:
   cells.push_back(sparkline(stats->histogram, unicode));
 }
 
-void write_group(const char* title, const std::vector<const TensorInfo*>& tensors, const HumanOptions& options,
-                 const Style& style, Output& out) {
+void add_group(const char* title, const std::vector<const TensorInfo*>& tensors, const HumanOptions& options,
+               const Style& style, Table& table) {
   std::uint64_t elements = 0, size_bytes = 0;
   for (const TensorInfo* t : tensors) {
     elements += num_elements(*t);
     size_bytes += t->size_bytes;
   }
-  out << style.bold(title)
-      << style.dim(fmt::format("  {}, {}, {}", plural(tensors.size(), "tensor"), plural(elements, "element"),
-                               bytes_text(size_bytes)))
-      << "\n";
+  const std::string sums = fmt::format("  {}, {}, {}", plural(tensors.size(), "tensor"), plural(elements, "element"),
+                                       bytes_text(size_bytes));
+  table.add_heading(style.bold(title) + style.dim(sums));
+  for (const Bundle& b : bundle(tensors, options.depth)) {
+    const TensorInfo& t = *b.first;
+    const bool single = b.num_tensors == 1;
+    const bool packed = t.compression != Compression::none;
+    std::vector<std::string> cells = {
+        single ? shown_name(t) : escape(b.name) + ".*",
+        b.same_dtype ? shortened(escape(t.dtype.name()), kMaxColumn) : "mixed",
+        single ? shape_text(t.shape) + (t.fortran_order ? " F" : "") : plural(b.num_tensors, "tensor"),
+        bytes_text(b.size_bytes),
+        packed ? bytes_text(b.stored_bytes) : "",
+        packed ? ratio_text(b.stored_bytes, b.size_bytes) : "",
+    };
+    if (options.stats) add_stats_cells(single ? t.stats : std::nullopt, options.terminal.unicode, cells);
+    cells.push_back(options.hash && single ? t.sha256 : "");
+    table.add(std::move(cells));
+  }
+}
+
+void write_tensors(const InspectReport& report, const HumanOptions& options, const Style& style, Output& out) {
   std::vector<bool> right = {false, false, false, true, true, true};
-  if (options.stats) right.insert(right.end(), kStatsHeader.size(), true);
+  if (options.stats) {
+    right.insert(right.end(), kStatsHeader.size() - 1, true);
+    right.push_back(false);  // the histogram
+  }
   right.push_back(false);
   Table table(right);
   if (options.stats) {
-    std::vector<std::string> header = {"name", "dtype", "shape", "size", "", ""};
+    std::vector<std::string> header = {"", "", "", "", "", ""};
     header.insert(header.end(), kStatsHeader.begin(), kStatsHeader.end());
     table.add(std::move(header));
   }
-  for (const Bundle& b : bundle(tensors, options.depth)) {
-    const TensorInfo& t = *b.first;
-    const std::string dtype = b.same_dtype ? shortened(escape(t.dtype.name()), kMaxColumn) : "mixed";
-    std::vector<std::string> cells;
-    if (b.num_tensors == 1) {
-      cells = {shown_name(t), dtype, shape_text(t.shape) + (t.fortran_order ? " F" : "")};
-    } else {
-      cells = {escape(b.name) + ".*", dtype, plural(b.num_tensors, "tensor")};
+  for (const Group group : {Group::model, Group::optimizer, Group::other}) {
+    std::vector<const TensorInfo*> tensors;
+    for (const TensorInfo& t : report.tensors) {
+      if (t.group == group) tensors.push_back(&t);
     }
-    cells.push_back(bytes_text(b.size_bytes));
-    const bool packed = t.compression != Compression::none;
-    cells.push_back(packed ? bytes_text(b.stored_bytes) : "");
-    cells.push_back(packed ? ratio_text(b.stored_bytes, b.size_bytes) : "");
-    if (options.stats) {
-      add_stats_cells(b.num_tensors == 1 ? t.stats : std::nullopt, options.terminal.unicode, cells);
-    }
-    cells.push_back(options.hash && b.num_tensors == 1 ? t.sha256 : "");
-    table.add(std::move(cells));
+    if (!tensors.empty()) add_group(to_string(group), tensors, options, style, table);
   }
   table.write(out);
 }
@@ -326,13 +343,7 @@ void render_human(const InspectReport& report, const HumanOptions& options, Outp
   const Style style{options.terminal.color};
   out << style.bold(escape(report.path)) << "  " << to_string(report.format) << ", " << bytes_text(report.file_bytes)
       << "\n";
-  for (const Group group : {Group::model, Group::optimizer, Group::other}) {
-    std::vector<const TensorInfo*> tensors;
-    for (const TensorInfo& t : report.tensors) {
-      if (t.group == group) tensors.push_back(&t);
-    }
-    if (!tensors.empty()) write_group(to_string(group), tensors, options, style, out);
-  }
+  if (!report.tensors.empty()) write_tensors(report, options, style, out);
   const InspectTotals& t = report.totals;
   out << style.bold("total") << "  " << plural(t.num_tensors, "tensor") << ", " << plural(t.num_parameters, "parameter")
       << ", " << bytes_text(t.size_bytes);
@@ -345,7 +356,7 @@ void render_human(const InspectReport& report, const HumanOptions& options, Outp
   const bool drawn = write_architecture(tree, report.metadata_root, style, out);
   if (tree.entries(report.metadata_root).size() > (drawn ? 1U : 0U)) {
     out << style.bold("metadata") << "\n";
-    MetadataLines lines(tree, options.all_metadata ? SIZE_MAX : kMaxMetadataLines, out);
+    MetadataLines lines(tree, options.verbose ? SIZE_MAX : kMaxMetadataLines, out);
     lines.write(report.metadata_root, 2, drawn ? kNetclMeta : std::string_view());
     lines.finish();
   }
@@ -355,13 +366,16 @@ void render_human(const VerifyReport& report, const HumanOptions& options, Outpu
   const Style style{options.terminal.color};
   const std::string path = escape(report.path);
   for (const Problem& p : report.problems) {
+    if (p.severity == Severity::note && !options.verbose) continue;
     const std::string severity =
         p.severity >= Severity::error ? style.red(to_string(p.severity)) : to_string(p.severity);
     out << path << ": " << severity << ": " << escape(problem_text(p)) << " [" << escape(p.code) << "]\n";
   }
   if (!report.sound()) return;
-  out << path << ": " << style.green("sound") << " (" << plural(report.num_tensors, "tensor") << ", "
-      << bytes_text(report.checked_bytes) << " checked)\n";
+  const std::string checked =
+      report.checked_bytes > 0 ? bytes_text(report.checked_bytes) + " checked" : "no checksums in this format";
+  out << path << ": " << style.green("sound") << " (" << plural(report.num_tensors, "tensor") << ", " << checked
+      << ")\n";
 }
 
 }  // namespace netcl::ckpt::app

@@ -14,7 +14,7 @@ struct HumanOptions {
   std::size_t depth = 0;  ///< sum up tensors below this many dotted names; 0 lists each
   bool hash = false;
   bool stats = false;
-  bool all_metadata = false;  ///< else it is cut to a screenful
+  bool verbose = false;  ///< notes too, and all of the metadata, which else is cut to a screenful
 };
 
 /// A line a tensor by group, totals, architecture, metadata. Problems are not among it.

@@ -6,7 +6,7 @@
 
 namespace netcl::ckpt::app {
 
-enum class ColorChoice { automatic, always, never };
+enum class ColorChoice { automatic, always, never };  // as --color's words stand
 
 /// What standard output can show.
 struct Terminal {

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace netcl::ckpt::app {
+
+/// One of `words`; for an enum whose values are in their order.
+inline CLI::Validator one_of(std::vector<std::string> words) {
+  const auto to_index = [words = std::move(words)](std::string& value) -> std::string {
+    const auto it = std::find(words.begin(), words.end(), value);
+    if (it == words.end()) return "'" + value + "' is none of " + CLI::detail::join(words, ", ");
+    value = std::to_string(it - words.begin());
+    return "";
+  };
+  return CLI::Validator(to_index, "");
+}
+
+/// Digits: CLI11 takes -1 for an unsigned number.
+inline CLI::Validator whole_number() {
+  const auto check = [](std::string& value) -> std::string {
+    const bool digits = value.find_first_not_of("0123456789") == value.npos;
+    return digits && !value.empty() && value.size() < 10 ? "" : "'" + value + "' is no number";
+  };
+  return CLI::Validator(check, "");
+}
+
+}  // namespace netcl::ckpt::app

@@ -95,7 +95,7 @@ struct Lanes {
 /// Scans at most kChunk elements, a multiple of kLanes.
 template <class T>
 [[gnu::always_inline]] inline void scan_chunk(const T* x, std::size_t n, Block& block) {
-  Lanes<T> lanes;
+  Lanes<T> lanes{};  // an aggregate: clang 16 loses a constructor that only clones of a function call
   for (std::size_t i = 0; i < n; i += kLanes) {
     typename Lanes<T>::Values v;
     std::memcpy(&v, x + i, sizeof v);

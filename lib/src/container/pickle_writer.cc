@@ -1,6 +1,7 @@
 // Pickle opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py
 // Protocol 4 without frames: a frame would need its length before the payloads that it holds, and
-// readers must take unframed opcodes anyway.
+// readers must take unframed opcodes anyway. Of protocol 2 only what torch's own weights-only reader
+// knows: https://github.com/pytorch/pytorch/blob/main/torch/_weights_only_unpickler.py
 #include "container/pickle_writer.h"
 
 #include <algorithm>
@@ -32,6 +33,9 @@ void PickleWriter::integer(std::int64_t value) {
   if (value >= 0 && value <= 0xff) {
     out_ += 'K';
     number(static_cast<std::uint8_t>(value));
+  } else if (value >= 0 && value <= 0xffff) {
+    out_ += 'M';
+    number(static_cast<std::uint16_t>(value));
   } else if (value >= INT32_MIN && value <= INT32_MAX) {
     out_ += 'J';
     number(static_cast<std::int32_t>(value));
@@ -70,15 +74,19 @@ void PickleWriter::big_integer(std::string_view decimal) {
       carry >>= 32;
     }
   }
-  const std::size_t size = words.size() * 4;
-  if (size <= 0xff) {
+  std::string bytes(words.size() * 4, '\0');
+  for (std::size_t i = 0; i < words.size(); ++i) store_le(&bytes[i * 4], words[i]);
+  // A last byte that only repeats the sign is left out, as Python does.
+  const char sign = negative ? '\xff' : '\0';
+  while (bytes.size() > 1 && bytes.back() == sign && ((bytes[bytes.size() - 2] ^ sign) & 0x80) == 0) bytes.pop_back();
+  if (bytes.size() <= 0xff) {
     out_ += '\x8a';
-    number(static_cast<std::uint8_t>(size));
+    number(static_cast<std::uint8_t>(bytes.size()));
   } else {
     out_ += '\x8b';
-    number(static_cast<std::uint32_t>(size));
+    number(static_cast<std::uint32_t>(bytes.size()));
   }
-  for (const std::uint32_t w : words) number(w);
+  out_ += bytes;
 }
 
 void PickleWriter::real(double value) {
@@ -122,22 +130,27 @@ void PickleWriter::bytes_header(std::uint64_t size_bytes) {
 }
 
 void PickleWriter::global(std::string_view module, std::string_view name) {
+  // Python 3 reads protocol 2's globals as Python 2's names.
+  if (protocol_ < 3 && module == "builtins") module = "__builtin__";
+  std::string text;
+  text.append(module).append("\n").append(name).append("\n");
+  if (const auto known = globals_.find(text); known != globals_.end()) return get(known->second);
   out_ += 'c';
-  out_ += module;
-  out_ += '\n';
-  out_ += name;
-  out_ += '\n';
+  out_ += text;
+  globals_.emplace(std::move(text), put());
 }
 
 std::uint32_t PickleWriter::put() {
-  if (memo_ <= 0xff) {
+  if (protocol_ >= 4) {
+    out_ += '\x94';  // MEMOIZE: under the next number
+  } else if (next_memo_ <= 0xff) {
     out_ += 'q';
-    number(static_cast<std::uint8_t>(memo_));
+    number(static_cast<std::uint8_t>(next_memo_));
   } else {
     out_ += 'r';
-    number(memo_);
+    number(next_memo_);
   }
-  return memo_++;
+  return next_memo_++;
 }
 
 void PickleWriter::get(std::uint32_t memo) {

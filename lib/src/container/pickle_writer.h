@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 
 namespace netcl::ckpt {
@@ -19,11 +20,13 @@ class PickleWriter {
   /// Decimal text of any length, "-" first where negative.
   void big_integer(std::string_view decimal);
   void real(double value);
-  void string(std::string_view text);  ///< UTF-8, surrogates as three bytes
+  void string(std::string_view text);  ///< UTF-8, surrogates as three bytes; under 4 GiB
   /// Protocol 4: BINBYTES. Protocol 2 has no bytes; it calls _codecs.encode, as Python does.
   void bytes(std::string_view bytes);
   /// The opcode and length of `size_bytes` bytes that the caller puts right behind. Protocol 4.
   void bytes_header(std::uint64_t size_bytes);
+  /// A class or function by its name in Python 3; neither part holds a line feed. Mentioned again, it
+  /// comes from the memo.
   void global(std::string_view module, std::string_view name);
 
   void mark() { out_ += '('; }
@@ -50,7 +53,8 @@ class PickleWriter {
 
   int protocol_;
   std::string out_;
-  std::uint32_t memo_ = 0;
+  std::uint32_t next_memo_ = 0;
+  std::unordered_map<std::string, std::uint32_t> globals_;  // their places in the memo
 };
 
 }  // namespace netcl::ckpt

@@ -72,6 +72,36 @@ def flat(value, prefix=""):
     return out
 
 
+def same(want, got, where):
+    """Records where `got` is not `want`, bit by bit: types, dtypes, memory order, the order of keys, NaN."""
+    if type(want) is not type(got):
+        failures.append(f"{where}: wants {type(want)}, has {type(got)}")
+    elif isinstance(want, np.ndarray):
+        for what, w, g in (("dtype", want.dtype, got.dtype), ("byte order", want.dtype.byteorder, got.dtype.byteorder),
+                           ("shape", want.shape, got.shape),
+                           ("Fortran order", want.flags.fnc, got.flags.fnc), ("elements", want.tobytes(), got.tobytes())):
+            if w != g:
+                failures.append(f"{where}: wants {what} {str(w)[:200]}, has {str(g)[:200]}")
+                return
+    elif isinstance(want, np.generic):
+        if (want.dtype, want.tobytes()) != (got.dtype, got.tobytes()):
+            failures.append(f"{where}: wants {want!r}, has {got!r}")
+    elif isinstance(want, dict):
+        if list(map(repr, want)) != list(map(repr, got)):
+            failures.append(f"{where}: wants {list(want)[:50]}, has {list(got)[:50]}")
+        else:
+            for (key, w), g in zip(want.items(), got.values()):
+                same(w, g, f"{where}.{key}")
+    elif isinstance(want, (list, tuple)):
+        if len(want) != len(got):
+            failures.append(f"{where}: wants {len(want)} elements, has {len(got)}")
+        else:
+            for i, (w, g) in enumerate(zip(want, got)):
+                same(w, g, f"{where}.{i}")
+    elif want != got if isinstance(want, (set, frozenset)) else repr(want) != repr(got):
+        failures.append(f"{where}: wants {want!r:.200}, has {got!r:.200}")
+
+
 def run(main):
     """Runs main(folder) and exits: 0, or 1 with every failure."""
     with tempfile.TemporaryDirectory() as folder:

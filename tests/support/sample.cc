@@ -8,6 +8,9 @@
 
 #include "catch.h"
 #include "model/tree.h"
+#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/output_file.h"
+#include "ops/write_file.h"
 
 namespace netcl::ckpt {
 
@@ -56,6 +59,24 @@ Checkpoint checkpoint_of(const std::vector<std::pair<std::string, Tensor>>& tens
   c.root = c.tree.add_dict(entries);
   c.attributes = c.tree.add_dict({});
   return c;
+}
+
+Checkpoint read_back(const WritePlan& plan) {
+  const TemporaryFolder folder;
+  auto file = OutputFile::create(folder.path / "out", false);
+  REQUIRE(file);
+  const auto size = write_file(plan, *file, {});
+  INFO((size ? std::string() : size.error().to_string()));
+  REQUIRE(size);
+  const auto source = file->reopen(*size);
+  REQUIRE(source);
+  ReadOptions options;
+  options.thorough = true;
+  auto out = read_checkpoint(*source, "", options);
+  INFO((out ? std::string() : out.error().to_string()));
+  REQUIRE(out);
+  for (const Problem& p : out->problems) FAIL_CHECK(p.code << ": " << p.message);
+  return std::move(*out);
 }
 
 std::string dump(const Tree& tree, ValueId id) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "format/write_plan.h"
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/tensor.h"
 
@@ -50,6 +51,9 @@ std::vector<std::byte> elements_of(const Tensor& tensor);
 
 /// A checkpoint whose root is a dict of these tensors; attributes are empty.
 Checkpoint checkpoint_of(const std::vector<std::pair<std::string, Tensor>>& tensors);
+
+/// The file that `plan` describes, written and read again.
+Checkpoint read_back(const WritePlan& plan);
 
 /// The tree below `id` as text, for comparing: None, True, 3, 2.5, 'text', b'..', [..], (..), {k: v},
 /// tensors as <dtype shape bytes…>.

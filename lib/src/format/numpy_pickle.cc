@@ -1,7 +1,8 @@
 // numpy.dtype as its own __reduce__ writes it: dtype(name, False, True) with the state
 //   (3, byte order, sub-array, names, fields, item size, alignment, flags)
 // or version 4 with (metadata, (unit, multiple, 1, 1)) behind, for datetimes. Item size and alignment
-// are -1 where the name says them. Names are NumPy 1's; NumPy 2 keeps them for exactly this.
+// are -1 where the name says them. NumPy 1 and 2 write and read the same.
+// https://github.com/numpy/numpy/blob/main/numpy/_core/src/multiarray/descriptor.c, arraydescr_setstate
 #include "format/numpy_pickle.h"
 
 #include <charconv>
@@ -11,43 +12,42 @@
 namespace netcl::ckpt {
 namespace {
 
-constexpr std::int64_t kNeedsApi = 16;     // a structured dtype's flag: NPY_NEEDS_PYAPI
-constexpr std::int64_t kUnicodeFlags = 8;  // NPY_NEEDS_INIT
+// NumPy's flags of a dtype, which a pickle carries and a structured dtype has from its fields.
+constexpr std::int64_t kNeedsInit = 8;
+constexpr std::int64_t kNeedsPythonApi = 16;
+
+std::int64_t flags_of(const DType& dtype) {
+  if (dtype.type == ScalarType::unicode) return kNeedsInit;
+  if (!dtype.fields) return 0;
+  std::int64_t flags = kNeedsPythonApi;
+  for (const Field& f : *dtype.fields) flags |= flags_of(f.dtype);
+  return flags;
+}
 
 /// ("ns", 1) of "ns", ("s", 25) of "25s"; "generic" of "".
 std::pair<std::string, std::int64_t> split_unit(const std::string& unit) {
+  if (unit.empty()) return {"generic", 1};
   std::int64_t multiple = 1;
   const auto [end, error] = std::from_chars(unit.data(), unit.data() + unit.size(), multiple);
-  const std::string name(error == std::errc() ? end : unit.data());
-  return {name.empty() ? "generic" : name, error == std::errc() ? multiple : 1};
+  return error == std::errc() ? std::pair(std::string(end), multiple) : std::pair(unit, std::int64_t{1});
 }
 
-}  // namespace
-
-Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
-  const std::string descr = dtype.descr();
-  if (const auto known = memo_.find(descr); known != memo_.end()) {
-    writer.get(known->second);
-    return {};
-  }
-  switch (dtype.type) {
+/// A type that NumPy lacks has the descr of plain bytes, under which it would come back as these.
+bool known_to_numpy(ScalarType type) {
+  switch (type) {
     case ScalarType::bfloat16:
     case ScalarType::complex32:
     case ScalarType::float8_e4m3fn:
     case ScalarType::float8_e5m2:
     case ScalarType::float8_e4m3fnuz:
     case ScalarType::float8_e5m2fnuz:
-    case ScalarType::float8_e8m0fnu:
-      return fail(
-          ErrorCode::unsupported,
-          "NumPy has no {}, so a pickle of arrays cannot hold it; --dtype float32, or write npz, torch or safetensors",
-          dtype.name());
-    default: break;
+    case ScalarType::float8_e8m0fnu: return false;
+    default: return true;
   }
-  const bool flexible = dtype.type == ScalarType::bytes || dtype.type == ScalarType::unicode ||
-                        dtype.type == ScalarType::raw || dtype.fields;
-  const bool time = dtype.type == ScalarType::datetime64 || dtype.type == ScalarType::timedelta64;
-  const std::string code = dtype.fields ? fmt::format("V{}", dtype.item_bytes) : descr.substr(1, descr.find('[') - 1);
+}
+
+/// numpy.dtype(code, False, True), before its state.
+void call_dtype(const std::string& code, PickleWriter& writer) {
   writer.global("numpy", "dtype");
   writer.mark();
   writer.string(code);
@@ -55,6 +55,26 @@ Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
   writer.boolean(true);
   writer.tuple();
   writer.reduce();
+}
+
+}  // namespace
+
+Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
+  if (!known_to_numpy(dtype.type)) {
+    return fail(ErrorCode::unsupported,
+                "NumPy has no {}, so a pickle of arrays cannot hold it; --dtype float32, or write an npz, torch or "
+                "safetensors file",
+                dtype.name());
+  }
+  const std::string descr = dtype.descr();
+  if (const auto known = memo_.find(descr); known != memo_.end()) {
+    writer.get(known->second);
+    return {};
+  }
+  const bool flexible = dtype.type == ScalarType::bytes || dtype.type == ScalarType::unicode ||
+                        dtype.type == ScalarType::raw || dtype.fields;
+  const bool time = dtype.type == ScalarType::datetime64 || dtype.type == ScalarType::timedelta64;
+  call_dtype(dtype.fields ? fmt::format("V{}", dtype.item_bytes) : descr.substr(1, descr.find('[') - 1), writer);
   memo_.emplace(descr, writer.put());
 
   writer.mark();
@@ -62,63 +82,14 @@ Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
   writer.string(dtype.fields ? "|" : descr.substr(0, 1));
   writer.none();
   if (dtype.fields) {
-    writer.mark();
-    for (const Field& f : *dtype.fields) {
-      if (!f.name.empty()) writer.string(f.name);  // '' is padding, which the offsets say
-    }
-    writer.tuple();
-    writer.empty_dict();
-    for (const Field& f : *dtype.fields) {
-      if (f.name.empty()) continue;
-      // NumPy finds a field by its title as well.
-      for (const std::string& key : {f.name, f.title}) {
-        if (key.empty()) continue;
-        writer.mark();
-        writer.string(key);
-        writer.mark();
-        if (f.shape.empty()) {
-          CKPT_CHECK(write(f.dtype, writer));
-        } else {
-          std::uint64_t total = f.dtype.item_bytes;
-          for (const std::uint64_t d : f.shape) total *= d;
-          writer.global("numpy", "dtype");
-          writer.mark();
-          writer.string(fmt::format("V{}", total));
-          writer.boolean(false);
-          writer.boolean(true);
-          writer.tuple();
-          writer.reduce();
-          writer.mark();
-          writer.integer(3);
-          writer.string("|");
-          writer.mark();
-          CKPT_CHECK(write(f.dtype, writer));
-          writer.mark();
-          for (const std::uint64_t d : f.shape) writer.integer(static_cast<std::int64_t>(d));
-          writer.tuple();
-          writer.tuple();
-          writer.none();
-          writer.none();
-          writer.integer(static_cast<std::int64_t>(total));
-          writer.integer(1);
-          writer.integer(0);
-          writer.tuple();
-          writer.build();
-        }
-        writer.integer(static_cast<std::int64_t>(f.offset_bytes));
-        if (!f.title.empty()) writer.string(f.title);
-        writer.tuple();
-        writer.set_items();
-      }
-    }
+    CKPT_CHECK(write_fields(dtype, writer));
   } else {
     writer.none();
     writer.none();
   }
-  const bool unicode = dtype.type == ScalarType::unicode;
   writer.integer(flexible ? static_cast<std::int64_t>(dtype.item_bytes) : -1);
-  writer.integer(flexible ? (unicode ? 4 : 1) : -1);
-  writer.integer(dtype.fields ? kNeedsApi : unicode ? kUnicodeFlags : 0);
+  writer.integer(!flexible ? -1 : dtype.type == ScalarType::unicode ? 4 : 1);
+  writer.integer(flags_of(dtype));
   if (time) {
     const auto [unit, multiple] = split_unit(dtype.unit);
     writer.mark();
@@ -131,6 +102,58 @@ Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
     writer.tuple();
     writer.tuple();
   }
+  writer.tuple();
+  writer.build();
+  return {};
+}
+
+/// (name, …) and {name: (dtype, offset[, title])}; a field without a name is padding, which the
+/// offsets say.
+Result<void> DTypePickler::write_fields(const DType& dtype, PickleWriter& writer) {
+  writer.mark();
+  for (const Field& f : *dtype.fields) {
+    if (!f.name.empty()) writer.string(f.name);
+  }
+  writer.tuple();
+  writer.empty_dict();
+  for (const Field& f : *dtype.fields) {
+    if (f.name.empty()) continue;
+    // NumPy finds a field by its title as well.
+    for (const std::string& key : {f.name, f.title}) {
+      if (key.empty()) continue;
+      writer.mark();
+      writer.string(key);
+      writer.mark();
+      CKPT_CHECK(write_field_type(f, writer));
+      writer.integer(static_cast<std::int64_t>(f.offset_bytes));
+      if (!f.title.empty()) writer.string(f.title);
+      writer.tuple();
+      writer.set_items();
+    }
+  }
+  return {};
+}
+
+/// A sub-array is a dtype of its own, whose state has (dtype, shape).
+Result<void> DTypePickler::write_field_type(const Field& field, PickleWriter& writer) {
+  if (field.shape.empty()) return write(field.dtype, writer);
+  std::uint64_t total = field.dtype.item_bytes;
+  for (const std::uint64_t d : field.shape) total *= d;
+  call_dtype(fmt::format("V{}", total), writer);
+  writer.mark();
+  writer.integer(3);
+  writer.string("|");
+  writer.mark();
+  CKPT_CHECK(write(field.dtype, writer));
+  writer.mark();
+  for (const std::uint64_t d : field.shape) writer.integer(static_cast<std::int64_t>(d));
+  writer.tuple();
+  writer.tuple();
+  writer.none();
+  writer.none();
+  writer.integer(static_cast<std::int64_t>(total));
+  writer.integer(1);
+  writer.integer(flags_of(field.dtype));
   writer.tuple();
   writer.build();
   return {};

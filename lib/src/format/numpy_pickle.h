@@ -17,7 +17,10 @@ class DTypePickler {
   Result<void> write(const DType& dtype, PickleWriter& writer);
 
  private:
-  std::unordered_map<std::string, std::uint32_t> memo_;
+  Result<void> write_fields(const DType& dtype, PickleWriter& writer);
+  Result<void> write_field_type(const Field& field, PickleWriter& writer);
+
+  std::unordered_map<std::string, std::uint32_t> memo_;  // by descr
 };
 
 }  // namespace netcl::ckpt

@@ -1,8 +1,18 @@
-// torch's zip: archive/data.pkl with tensors as views of numbered storages, one stored member each.
+// torch's zip: archive/data.pkl, protocol 2, with tensors as views of numbered storages, which are a
+// stored member each:
+//   torch._utils._rebuild_tensor_v2(('storage', torch.FloatStorage, KEY, 'cpu', elements),
+//                                   offset, size, stride, False, OrderedDict())
 // https://github.com/pytorch/pytorch/blob/main/docs/source/notes/serialization.rst
-// Tensors that share a storage go on sharing it. A tensor whose layout torch can express keeps it as
-// strides; anything else is written in C order. Payloads are little-endian.
+//
+// Storages of a torch file are written whole, so that tensors go on sharing them and views stay views;
+// compact, and from any other format, a tensor brings the range that it covers, and only tensors of the
+// very same elements share one. Fortran order is kept as strides. A tensor that covers no range of its
+// own (a strided view, compact; another byte order) is gathered in C order, little-endian.
+//
+// The dtypes that torch got after 2.0 (uint16, float8 …) are refused: they need another way of
+// rebuilding, which older torch does not have, and which no reader here takes.
 #include <map>
+#include <tuple>
 
 #include "base/try.h"
 #include "format/tree_pickler.h"
@@ -11,6 +21,8 @@
 
 namespace netcl::ckpt {
 namespace {
+
+constexpr int kProtocol = 2;  // what torch.save writes, and all that weights-only reading knows
 
 /// The class that names a storage's element type in torch's pickles.
 const char* storage_class(ScalarType type) {
@@ -38,55 +50,54 @@ WritePart literal_part(std::string name, std::string text) {
   return part;
 }
 
-}  // namespace
+/// True where the elements are one little-endian range; otherwise they are gathered in C order.
+bool lies_as_written(const Tensor& tensor) {
+  return !tensor.dtype.big_endian && (tensor.is_c_contiguous() || tensor.is_f_contiguous());
+}
 
-Result<WritePlan> plan_torch(const Checkpoint& checkpoint, const LayoutOptions& options) {
-  const Tree& tree = checkpoint.tree;
-  std::vector<WritePart> storages;
-  // By storage and element type: a storage that is viewed as two types is written for each.
-  std::map<std::pair<const Storage*, ScalarType>, std::size_t> keys;
-  TreePickler pickler{PickleWriter(2), {}, {}};
-  PickleWriter& w = pickler.writer;
+class TorchPickler {
+ public:
+  TorchPickler(const Checkpoint& checkpoint, const LayoutOptions& options)
+      : pickler_(checkpoint, kProtocol, true),
+        whole_storages_(!options.compact &&
+                        (checkpoint.format == Format::torch || checkpoint.format == Format::torch_legacy)) {
+    pickler_.tensor = [this](const Tensor& t, const std::string&) { return tensor(t); };
+    pickler_.scalar = [this](const Tensor& t) { return tensor(t); };  // 0-d: torch knows no NumPy scalars
+  }
 
-  auto integers = [&](std::span<const std::uint64_t> values) {
-    w.mark();
-    for (const std::uint64_t v : values) w.integer(static_cast<std::int64_t>(v));
-    w.tuple();
-  };
-  pickler.tensor = [&](ValueId id) -> Result<void> {
-    const Tensor& tensor = tree.tensor(id);
+  Result<WritePlan> plan() {
+    CKPT_CHECK(pickler_.write());
+    WritePlan plan;
+    plan.zip = true;
+    plan.parts.push_back(literal_part("archive/data.pkl", pickler_.writer.take()));
+    plan.parts.push_back(literal_part("archive/byteorder", "little"));
+    for (WritePart& part : storages_) plan.parts.push_back(std::move(part));
+    plan.parts.push_back(literal_part("archive/version", "3\n"));
+    return plan;
+  }
+
+ private:
+  Result<void> tensor(const Tensor& tensor) {
     const char* type = storage_class(tensor.dtype.type);
     if (type == nullptr || !tensor.storage) {
-      return fail(ErrorCode::unsupported, "torch cannot hold {}; exclude it, or write an npz", tensor.dtype.name());
+      return fail(ErrorCode::unsupported, "torch files cannot hold {}; exclude it, or write an npz or a pickle",
+                  tensor.dtype.name());
     }
     const std::uint64_t item = tensor.dtype.item_bytes;
-    // A whole storage is kept where it is torch's own (shared, strided) and lies as torch wants it.
-    const bool keep = !options.compact && !tensor.dtype.big_endian && tensor.storage->size_bytes() % item == 0 &&
-                      tensor.offset_bytes % item == 0;
-    std::size_t key = storages.size();
-    std::uint64_t offset = 0, elements = tensor.num_elements();
-    std::vector<std::uint64_t> strides = c_strides(tensor.shape);
-    bool known = false;
-    if (keep) {
-      const auto [it, fresh] = keys.emplace(std::pair(tensor.storage.get(), tensor.dtype.type), key);
-      key = it->second;
-      known = !fresh;
+    Tensor stored = tensor;  // what the storage holds
+    std::uint64_t offset = 0;
+    std::vector<std::uint64_t> strides = tensor.strides;
+    if (whole_storages_ && tensor.offset_bytes % item == 0) {
       offset = tensor.offset_bytes / item;
-      elements = tensor.storage->size_bytes() / item;
-      strides = tensor.strides;
+      stored.offset_bytes = 0;
+      stored.shape = {tensor.storage->size_bytes() / item};
+      stored.strides = {1};
+    } else if (!lies_as_written(tensor)) {
+      strides = c_strides(tensor.shape);
     }
-    if (!known) {
-      WritePart part;
-      part.name = fmt::format("archive/data/{}", key);
-      part.payload = tensor;
-      part.in_c_order = !keep;
-      if (keep) {
-        part.payload->offset_bytes = 0;
-        part.payload->shape = {elements};
-        part.payload->strides = {1};
-      }
-      storages.push_back(std::move(part));
-    }
+    const std::size_t key = add_storage(stored);
+
+    PickleWriter& w = pickler_.writer;
     w.global("torch._utils", "_rebuild_tensor_v2");
     w.mark();
     w.mark();
@@ -94,7 +105,7 @@ Result<WritePlan> plan_torch(const Checkpoint& checkpoint, const LayoutOptions& 
     w.global("torch", type);
     w.string(fmt::format("{}", key));
     w.string("cpu");
-    w.integer(static_cast<std::int64_t>(elements));
+    w.integer(static_cast<std::int64_t>(stored.num_elements()));
     w.tuple();
     w.persistent_id();
     w.integer(static_cast<std::int64_t>(offset));
@@ -108,17 +119,42 @@ Result<WritePlan> plan_torch(const Checkpoint& checkpoint, const LayoutOptions& 
     w.tuple();
     w.reduce();
     return {};
-  };
-  pickler.scalar = pickler.tensor;  // a 0-d tensor: weights_only loading takes no NumPy scalars
+  }
 
-  CKPT_CHECK(pickler.write(checkpoint));
-  WritePlan plan;
-  plan.zip = true;
-  plan.parts.push_back(literal_part("archive/data.pkl", w.take()));
-  plan.parts.push_back(literal_part("archive/byteorder", "little"));
-  for (WritePart& part : storages) plan.parts.push_back(std::move(part));
-  plan.parts.push_back(literal_part("archive/version", "3\n"));
-  return plan;
+  /// The number of the member that holds `stored`.
+  std::size_t add_storage(const Tensor& stored) {
+    const auto [it, fresh] = keys_.emplace(std::tuple(stored.storage.get(), stored.dtype.type, stored.dtype.big_endian,
+                                                      stored.offset_bytes, stored.shape, stored.strides),
+                                           storages_.size());
+    if (fresh) {
+      WritePart part;
+      part.name = fmt::format("archive/data/{}", storages_.size());
+      part.payload = stored;
+      part.in_c_order = !lies_as_written(stored);
+      storages_.push_back(std::move(part));
+    }
+    return it->second;
+  }
+
+  void integers(std::span<const std::uint64_t> values) {
+    pickler_.writer.mark();
+    for (const std::uint64_t v : values) pickler_.writer.integer(static_cast<std::int64_t>(v));
+    pickler_.writer.tuple();
+  }
+
+  TreePickler pickler_;
+  bool whole_storages_;
+  std::vector<WritePart> storages_;
+  std::map<std::tuple<const Storage*, ScalarType, bool, std::uint64_t, std::vector<std::uint64_t>,
+                      std::vector<std::uint64_t>>,
+           std::size_t>
+      keys_;
+};
+
+}  // namespace
+
+Result<WritePlan> plan_torch(const Checkpoint& checkpoint, const LayoutOptions& options) {
+  return TorchPickler(checkpoint, options).plan();
 }
 
 }  // namespace netcl::ckpt

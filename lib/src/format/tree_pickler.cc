@@ -1,38 +1,25 @@
 // A tree as opcodes, with a stack of its own instead of recursion: depth comes from the input.
+//
+// Lists and dicts are put into the memo before their elements, which may refer to them. Tuples and sets
+// do not exist before their elements do. Python writes a tuple that holds itself by way of a list, by
+// writing it over again inside of itself and throwing one away; that grows with the square of such
+// lists, and no checkpoint is known to have one, so it is refused.
 #include "format/tree_pickler.h"
 
+#include <algorithm>
+#include <array>
+#include <unordered_set>
+
+#include "base/text.h"
 #include "base/try.h"
+#include "format/pickle_values.h"
+#include "model/dtype.h"
+#include "model/tree.h"
 
 namespace netcl::ckpt {
 namespace {
 
-constexpr std::size_t kBatch = 1000;  // elements between two marks, as Python's pickler does
-
-/// A container half-way: a dict's children are key, value, key, value …
-struct Frame {
-  ValueId id;
-  ValueKind kind;
-  std::vector<ValueId> children;
-  std::size_t next = 0;
-
-  /// Lists and dicts exist before their elements, which may refer to them; the others do not.
-  bool exists_first() const { return kind == ValueKind::list || kind == ValueKind::dict; }
-  std::size_t batch() const { return kind == ValueKind::dict ? 2 * kBatch : kBatch; }
-};
-
-std::vector<ValueId> children_of(const Tree& tree, ValueId id) {
-  std::vector<ValueId> out;
-  if (tree.kind(id) == ValueKind::dict) {
-    for (const Tree::Entry& e : tree.entries(id)) {
-      out.push_back(e.key);
-      out.push_back(e.value);
-    }
-  } else {
-    const auto items = tree.items(id);
-    out.assign(items.begin(), items.end());
-  }
-  return out;
-}
+constexpr std::size_t kPlaceBytes = 200;  // of a name, in messages
 
 bool is_container(ValueKind kind) {
   switch (kind) {
@@ -45,104 +32,209 @@ bool is_container(ValueKind kind) {
   }
 }
 
+/// A global that may stand as a value.
+struct SafeGlobal {
+  std::string_view module;
+  std::string_view name;
+  bool weights_only;  // on the list of torch.load(weights_only=True)
+};
+constexpr std::array kSafeGlobals = {
+    SafeGlobal{"builtins", "object", false},
+    SafeGlobal{"builtins", "int", false},
+    SafeGlobal{"builtins", "float", false},
+    SafeGlobal{"builtins", "complex", true},
+    SafeGlobal{"builtins", "bool", false},
+    SafeGlobal{"builtins", "str", false},
+    SafeGlobal{"builtins", "bytes", false},
+    SafeGlobal{"builtins", "bytearray", true},
+    SafeGlobal{"builtins", "list", false},
+    SafeGlobal{"builtins", "tuple", false},
+    SafeGlobal{"builtins", "dict", false},
+    SafeGlobal{"builtins", "set", true},
+    SafeGlobal{"builtins", "frozenset", false},
+    SafeGlobal{"builtins", "slice", false},
+    SafeGlobal{"builtins", "range", false},
+    SafeGlobal{"collections", "OrderedDict", true},
+    SafeGlobal{"collections", "defaultdict", false},
+    SafeGlobal{"numpy", "ndarray", false},
+    SafeGlobal{"numpy", "dtype", false},
+    SafeGlobal{"torch", "Size", true},
+    SafeGlobal{"torch", "device", true},
+};
+
+/// What Python 2 called it.
+std::pair<std::string_view, std::string_view> in_python3(std::string_view module, std::string_view name) {
+  if (module != "__builtin__") return {module, name};
+  if (name == "long") name = "int";
+  if (name == "unicode") name = "str";
+  if (name == "xrange") name = "range";
+  return {"builtins", name};
+}
+
 }  // namespace
 
-Result<void> TreePickler::leaf(const Tree& tree, ValueId id) {
-  switch (tree.kind(id)) {
+Result<std::vector<Tree::Entry>> TreePickler::root_entries() const {
+  const auto own = tree_.entries(checkpoint_.root);
+  std::vector<Tree::Entry> out(own.begin(), own.end());
+  const auto attributes = tree_.entries(checkpoint_.attributes);
+  if (attributes.empty()) return out;
+  std::unordered_set<std::string_view> names;
+  for (const Tree::Entry& e : own) {
+    if (tree_.kind(e.key) == ValueKind::string) names.insert(tree_.text(e.key));
+  }
+  for (const Tree::Entry& e : attributes) {
+    const std::string_view name = tree_.text(e.key);
+    if (checkpoint_.format == Format::safetensors && name == "format") continue;
+    if (tree_.kind(checkpoint_.root) != ValueKind::dict) {
+      return fail_at(ErrorCode::unsupported, to_valid_utf8(name), std::nullopt,
+                     "it stands beside a state that is no dict, where a pickle has no place for it");
+    }
+    if (!names.insert(name).second) {
+      return fail_at(ErrorCode::unsupported, to_valid_utf8(name), std::nullopt,
+                     "it is a part of the state and also stands beside it; --rename the one in the state");
+    }
+    out.push_back(e);
+  }
+  return out;
+}
+
+/// The dotted name of the value that is being written; built from its end, because depth is the input's.
+std::string TreePickler::place() const {
+  std::string out;
+  for (auto frame = stack_.rbegin(); frame != stack_.rend() && frame->next > 0; ++frame) {
+    const std::size_t i = frame->next - 1;
+    std::string step;
+    if (frame->kind != ValueKind::dict) {
+      step = fmt::format("{}", i);
+    } else {
+      const ValueId key = frame->entries[i / 2].key;
+      const bool text = tree_.kind(key) == ValueKind::string;
+      step = text ? to_valid_utf8(tree_.text(key).substr(0, kPlaceBytes)) : key_text(tree_, key).substr(0, kPlaceBytes);
+    }
+    out = frame == stack_.rbegin() ? step : fmt::format("{}.{}", step, out);
+    if (out.size() > kPlaceBytes && frame + 1 != stack_.rend()) return "..." + out;
+  }
+  return out;
+}
+
+Result<void> TreePickler::global(std::string_view qualified) {
+  constexpr std::string_view kDType = "numpy.dtype('", kDTypeEnd = "')";
+  if (qualified.starts_with(kDType) && qualified.ends_with(kDTypeEnd) && !weights_only_) {
+    const auto dtype = parse_type_string(qualified.substr(
+        kDType.size(), qualified.size() - std::min(qualified.size(), kDType.size() + kDTypeEnd.size())));
+    if (dtype) return dtypes.write(*dtype, writer);
+  }
+  const auto dot = std::min(qualified.rfind('.'), qualified.size());
+  const auto [module, name] =
+      in_python3(qualified.substr(0, dot), qualified.substr(std::min(dot + 1, qualified.size())));
+  const auto safe = std::find_if(kSafeGlobals.begin(), kSafeGlobals.end(),
+                                 [&](const SafeGlobal& g) { return g.module == module && g.name == name; });
+  const bool of_torch = module == "torch" && torch_dtype({"torch", std::string(name)});
+  if (safe == kSafeGlobals.end() && !of_torch) {
+    return fail(ErrorCode::unsupported, "{} is a name that only its own program can load; exclude it",
+                to_valid_utf8(qualified));
+  }
+  if (weights_only_ && !of_torch && !safe->weights_only) {
+    return fail(ErrorCode::unsupported, "torch.load(weights_only=True) refuses {}; exclude it", qualified);
+  }
+  writer.global(module, name);
+  return {};
+}
+
+Result<void> TreePickler::leaf(ValueId id) {
+  switch (tree_.kind(id)) {
     case ValueKind::none: writer.none(); return {};
-    case ValueKind::boolean: writer.boolean(tree.boolean(id)); return {};
-    case ValueKind::integer: writer.integer(tree.integer(id)); return {};
-    case ValueKind::big_integer: writer.big_integer(tree.text(id)); return {};
-    case ValueKind::real: writer.real(tree.real(id)); return {};
+    case ValueKind::boolean: writer.boolean(tree_.boolean(id)); return {};
+    case ValueKind::integer: writer.integer(tree_.integer(id)); return {};
+    case ValueKind::big_integer: {
+      constexpr std::size_t kLong1Digits = 600;  // 255 bytes hold 613; torch knows no longer opcode
+      if (weights_only_ && tree_.text(id).size() > kLong1Digits) {
+        return fail(ErrorCode::unsupported, "torch.load(weights_only=True) refuses an integer of {} digits; exclude it",
+                    tree_.text(id).size());
+      }
+      writer.big_integer(tree_.text(id));
+      return {};
+    }
+    case ValueKind::real: writer.real(tree_.real(id)); return {};
     case ValueKind::complex:
-      writer.global("__builtin__", "complex");
+      writer.global("builtins", "complex");
       writer.mark();
-      writer.real(tree.real(id));
-      writer.real(tree.imaginary(id));
+      writer.real(tree_.real(id));
+      writer.real(tree_.imaginary(id));
       writer.tuple();
       writer.reduce();
       return {};
-    case ValueKind::string: writer.string(tree.text(id)); return {};
-    case ValueKind::bytes: writer.bytes(tree.text(id)); return {};
-    case ValueKind::scalar: return scalar(id);
-    case ValueKind::tensor: return tensor(id);
-    case ValueKind::name: {
-      const std::string_view name = tree.text(id);
-      const auto dot = name.rfind('.');
-      const std::string_view module = name.substr(0, dot == name.npos ? 0 : dot);
-      if (module != "builtins" && module != "torch" && module != "numpy") {
-        return fail(ErrorCode::unsupported, "{} is a name that only its own program can load", name);
-      }
-      writer.global(module, name.substr(dot + 1));
-      return {};
-    }
-    default:
-      return fail(ErrorCode::unsafe, "it calls {}, which is never executed; strip or exclude that part", tree.text(id));
+    case ValueKind::string: writer.string(tree_.text(id)); return {};
+    case ValueKind::bytes: writer.bytes(tree_.text(id)); return {};
+    case ValueKind::scalar: return scalar(tree_.tensor(id));
+    case ValueKind::tensor: return tensor(tree_.tensor(id), place());
+    case ValueKind::name: return global(tree_.text(id));
+    default: return fail(ErrorCode::unsafe, "it needs {}, which is never executed; exclude it", tree_.text(id));
   }
 }
 
-Result<void> TreePickler::write(const Checkpoint& checkpoint) {
-  const Tree& tree = checkpoint.tree;
-  std::unordered_map<ValueId, std::uint32_t> memo;
-  std::vector<bool> open(tree.size());
-  std::vector<Frame> stack;
-
-  auto begin = [&](ValueId id) -> Result<void> {
-    const ValueKind kind = tree.kind(id);
-    if (const auto known = memo.find(id); known != memo.end()) {
-      writer.get(known->second);
-      return {};
-    }
-    if (!is_container(kind)) {
-      CKPT_CHECK(leaf(tree, id));
-      if (kind == ValueKind::tensor || kind == ValueKind::string) memo.emplace(id, writer.put());
-      return {};
-    }
-    if (open[id]) return fail(ErrorCode::unsupported, "a tuple or set holds itself, which is not written");
-    open[id] = true;
-    Frame frame{id, kind, children_of(tree, id)};
-    if (stack.empty() && kind == ValueKind::dict) {
-      for (const Tree::Entry& e : tree.entries(checkpoint.attributes)) {
-        if (tree.find(id, tree.text(e.key)) != nullptr) continue;
-        frame.children.push_back(e.key);
-        frame.children.push_back(e.value);
-      }
-    }
-    if (kind == ValueKind::list) writer.empty_list();
-    if (kind == ValueKind::dict) writer.empty_dict();
-    if (frame.exists_first()) {
-      memo.emplace(id, writer.put());
-    } else {
-      // A set is a call of its type with a tuple of one tuple: protocol 2 has no opcode for sets.
-      if (kind != ValueKind::tuple) writer.global("__builtin__", kind == ValueKind::set ? "set" : "frozenset");
-      if (kind != ValueKind::tuple) writer.mark();
-      writer.mark();
-    }
-    stack.push_back(std::move(frame));
+Result<void> TreePickler::begin(ValueId id) {
+  const ValueKind kind = tree_.kind(id);
+  if (memo_[id] < kOpen) {
+    writer.get(memo_[id]);
     return {};
-  };
+  }
+  if (memo_[id] == kOpen) return fail(ErrorCode::unsupported, "a tuple or set holds itself, which is not written");
+  if (!is_container(kind)) {
+    CKPT_CHECK(leaf(id));
+    if (kind == ValueKind::tensor || kind == ValueKind::string) memo_[id] = writer.put();
+    return {};
+  }
+  Frame frame{id, kind, {}, {}};
+  if (kind == ValueKind::dict) {
+    frame.entries = id == checkpoint_.root ? std::span<const Tree::Entry>(root_entries_) : tree_.entries(id);
+  } else {
+    frame.items = tree_.items(id);
+  }
+  if (kind == ValueKind::frozenset && weights_only_)
+    return fail(ErrorCode::unsupported, "torch.load(weights_only=True) refuses a frozenset; exclude it");
+  if (frame.grows()) {
+    kind == ValueKind::list ? writer.empty_list() : writer.empty_dict();
+    memo_[id] = writer.put();
+  } else {
+    memo_[id] = kOpen;
+    // A set is a call of its type with a tuple of one tuple: protocol 2 has no opcode for sets.
+    if (kind != ValueKind::tuple) writer.global("builtins", kind == ValueKind::set ? "set" : "frozenset");
+    if (kind != ValueKind::tuple) writer.mark();
+    writer.mark();
+  }
+  stack_.push_back(frame);
+  return {};
+}
 
-  CKPT_CHECK(begin(checkpoint.root));
-  while (!stack.empty()) {
-    Frame& top = stack.back();
-    const bool ended = top.next == top.children.size();
-    if (top.exists_first() && top.next > 0 && (ended || top.next % top.batch() == 0)) {
-      if (top.kind == ValueKind::list) writer.appends();
-      if (top.kind == ValueKind::dict) writer.set_items();
+Result<void> TreePickler::write() {
+  CKPT_TRY(root_entries_, root_entries());
+  memo_.assign(tree_.size(), kNew);
+  auto located = [this](Result<void> result) {
+    if (!result && result.error().member.empty()) result.error().member = place();
+    return result;
+  };
+  CKPT_CHECK(located(begin(checkpoint_.root)));
+  while (!stack_.empty()) {
+    Frame& top = stack_.back();
+    const bool ended = top.next == top.size();
+    if (top.grows() && top.next > 0 && (ended || top.next % top.batch() == 0)) {
+      top.kind == ValueKind::list ? writer.appends() : writer.set_items();
     }
-    if (ended) {
-      if (!top.exists_first()) writer.tuple();
-      if (top.kind == ValueKind::set || top.kind == ValueKind::frozenset) {
+    if (!ended) {
+      if (top.grows() && top.next % top.batch() == 0) writer.mark();
+      CKPT_CHECK(located(begin(top.at(top.next++))));
+      continue;
+    }
+    if (!top.grows()) {
+      writer.tuple();
+      if (top.kind != ValueKind::tuple) {
         writer.tuple();
         writer.reduce();
       }
-      open[top.id] = false;
-      if (!memo.contains(top.id)) memo.emplace(top.id, writer.put());
-      stack.pop_back();
-      continue;
+      memo_[top.id] = writer.put();
     }
-    if (top.exists_first() && top.next % top.batch() == 0) writer.mark();
-    CKPT_CHECK(begin(top.children[top.next++]));
+    stack_.pop_back();
   }
   writer.stop();
   return {};

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -67,7 +66,7 @@ struct TensorInfo {
   Compression compression = Compression::none;
   std::optional<std::uint32_t> crc32;
   std::string sha256;  ///< hexadecimal, of the C-order little-endian bytes; "" where not asked for
-  std::shared_ptr<const TensorStats> stats;  ///< null where not asked for, or of a type that has none
+  std::optional<TensorStats> stats;
 };
 
 struct InspectTotals {

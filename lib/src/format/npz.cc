@@ -1,7 +1,7 @@
 // npz and `.netcl`: a zip of npy files. NumPy decides by a member's first bytes whether it is an array;
 // so does this reader. `.netcl` is an npz whose `__netcl_meta__` holds the model's architecture as JSON.
 #include <algorithm>
-#include <unordered_map>
+#include <unordered_set>
 
 #include "base/endian.h"
 #include "base/text.h"
@@ -47,7 +47,7 @@ class NpzReader {
     CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, directory_, member, kHeadBytes, out_.problems));
     data_offset = data.offset_bytes;
     CKPT_TRY(const StoragePtr whole, zip_member_storage(source_, member, data.offset_bytes, 0));
-    out_.members.push_back({member.name, whole});
+    if (options_.thorough) out_.members.push_back({member.name, whole});
     if (member.name == kStructureMember) {
       structure_ = whole;
       return {};
@@ -71,7 +71,7 @@ class NpzReader {
     CKPT_TRY(Tensor tensor, make_npy_tensor(header, payload, member.name, options_, out_));
 
     const std::string name = to_valid_utf8(named ? member.name.substr(0, member.name.size() - 4) : member.name);
-    if (!names_.emplace(name, entries_.size()).second) {
+    if (!names_.insert(name).second) {
       out_.problems.push_back({"duplicate-name", Severity::error, member.name, member.header_offset,
                                "two members give an array of this name: NumPy reads only one", ""});
     }
@@ -140,7 +140,7 @@ class NpzReader {
   const ReadOptions& options_;
   Checkpoint& out_;
   std::vector<Tree::Entry> entries_;
-  std::unordered_map<std::string, std::size_t> names_;
+  std::unordered_set<std::string> names_;
   StoragePtr structure_;
 };
 

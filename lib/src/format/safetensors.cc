@@ -68,7 +68,7 @@ Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& option
     }
     t.strides = c_strides(t.shape);
     t.storage = file_storage(source, header.data_offset + entry.begin_bytes, stored);
-    out.members.push_back({entry.name, t.storage});
+    if (options.thorough) out.members.push_back({entry.name, t.storage});
     const ValueId name = out.tree.add_string(entry.name);
     tensors.push_back({name, out.tree.add_tensor(std::move(t))});
   }

@@ -111,7 +111,7 @@ class TorchZipReader {
       CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, directory_, m, 0, out_.problems));
       data_offsets[i] = data.offset_bytes;
       CKPT_TRY(StoragePtr storage, zip_member_storage(source_, m, data.offset_bytes, 0));
-      out_.members.push_back({m.name, storage});
+      if (options_.thorough) out_.members.push_back({m.name, storage});
       members_.emplace(m.name, std::move(storage));
     }
     if (options_.thorough) check_zip_layout(source_, directory_, data_offsets, out_.problems);

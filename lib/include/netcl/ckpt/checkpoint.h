@@ -134,6 +134,7 @@ struct Checkpoint {
   /// A dict of what lies beside the tensors: netcl's sidecar (`config`, `optim_state`), `.netcl`'s
   /// architecture, safetensors' `__metadata__`.
   ValueId attributes = 0;
+  /// What verify reads through; filled where ReadOptions::thorough asks for it.
   std::vector<Member> members;
   Problems problems;
 };

@@ -157,8 +157,8 @@ std::string sparkline(const std::array<std::uint64_t, kHistogramBins>& bins, boo
 
 const std::vector<std::string> kStatsHeader = {"min", "max", "mean", "std", "zeros", "NaN", "Inf", "histogram"};
 
-void add_stats_cells(const std::optional<TensorStats>& stats, bool unicode, std::vector<std::string>& cells) {
-  if (!stats) {
+void add_stats_cells(const TensorStats* stats, bool unicode, std::vector<std::string>& cells) {
+  if (stats == nullptr) {
     cells.resize(cells.size() + kStatsHeader.size());
     return;
   }
@@ -191,7 +191,7 @@ void add_group(const char* title, const std::vector<const TensorInfo*>& tensors,
         packed ? bytes_text(b.stored_bytes) : "",
         packed ? ratio_text(b.stored_bytes, b.size_bytes) : "",
     };
-    if (options.stats) add_stats_cells(single ? t.stats : std::nullopt, options.terminal.unicode, cells);
+    if (options.stats) add_stats_cells(single ? t.stats.get() : nullptr, options.terminal.unicode, cells);
     cells.push_back(options.hash && single ? t.sha256 : "");
     table.add(std::move(cells));
   }

@@ -55,31 +55,49 @@ Json bytes_value(std::string_view bytes) {
   return {{"bytes", hex}};
 }
 
-/// A value of a report's metadata. It is a tree, at most kMaxMetadataDepth deep.
-Json value_json(const Tree& tree, ValueId id) {
+/// A value without parts.
+Json leaf_json(const Tree& tree, ValueId id) {
   switch (tree.kind(id)) {
-    case ValueKind::none: return nullptr;
     case ValueKind::boolean: return tree.boolean(id);
     case ValueKind::integer: return tree.integer(id);
     case ValueKind::big_integer:
-    case ValueKind::name: return std::string(tree.text(id));
+    case ValueKind::name:
     case ValueKind::string: return escape_invalid(tree.text(id));
     case ValueKind::real: return number(tree.real(id));
     case ValueKind::complex: return {{"real", number(tree.real(id))}, {"imag", number(tree.imaginary(id))}};
     case ValueKind::bytes: return bytes_value(tree.text(id));
     case ValueKind::opaque: return {{"opaque", escape_invalid(tree.text(id))}};
-    case ValueKind::dict: {
-      Json out = Json::object();
+    default: return nullptr;
+  }
+}
+
+/// A value of a report's metadata, which is a tree at most kMaxMetadataDepth deep. Not as one Json: to
+/// add a key to an ordered object it looks at all that are there.
+void write_value(Output& out, const Tree& tree, ValueId id) {
+  const char* separator = "";
+  switch (tree.kind(id)) {
+    case ValueKind::dict:
+      out << "{";
       for (const Tree::Entry& e : tree.entries(id)) {
-        out.push_back({escape_invalid(tree.text(e.key)), value_json(tree, e.value)});
+        out << separator << dump(escape_invalid(tree.text(e.key))) << ":";
+        write_value(out, tree, e.value);
+        separator = ",";
       }
-      return out;
-    }
-    default: {
-      Json out = Json::array();
-      for (ValueId item : tree.items(id)) out.push_back(value_json(tree, item));
-      return out;
-    }
+      out << "}";
+      return;
+    case ValueKind::list:
+    case ValueKind::tuple:
+    case ValueKind::set:
+    case ValueKind::frozenset:
+      out << "[";
+      for (ValueId item : tree.items(id)) {
+        out << separator;
+        write_value(out, tree, item);
+        separator = ",";
+      }
+      out << "]";
+      return;
+    default: out << dump(leaf_json(tree, id));
   }
 }
 
@@ -158,7 +176,8 @@ void render_json(const InspectReport& report, Output& out) {
   write_field(out, "format", to_string(report.format));
   write_field(out, "file_bytes", report.file_bytes);
   write_array(out, "tensors", report.tensors, tensor_json);
-  write_field(out, "metadata", value_json(report.metadata, report.metadata_root));
+  out << ",\n \"metadata\": ";
+  write_value(out, report.metadata, report.metadata_root);
   const InspectTotals& t = report.totals;
   write_field(out, "totals",
               {{"tensors", t.num_tensors},

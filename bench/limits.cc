@@ -30,7 +30,7 @@
 namespace {
 
 using namespace netcl::ckpt;
-using Bytes = std::vector<std::byte>;
+using Bytes = Buffer;
 
 constexpr std::size_t kBlockBytes = std::size_t{64} << 20;
 constexpr std::size_t kReadBytes = std::size_t{4} << 20;

@@ -313,7 +313,7 @@ class Job {
         total->merge(**outcome);
       }
     }
-    if (stats_ && !error_) info_.stats = total->finish();
+    if (stats_ && !error_) info_.stats = std::make_shared<const TensorStats>(total->finish());
     outcomes_.clear();  // the samples in them would add up over all tensors
   }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -66,7 +67,7 @@ struct TensorInfo {
   Compression compression = Compression::none;
   std::optional<std::uint32_t> crc32;
   std::string sha256;  ///< hexadecimal, of the C-order little-endian bytes; "" where not asked for
-  std::optional<TensorStats> stats;
+  std::shared_ptr<const TensorStats> stats;  ///< null where not asked for, or of a type that has none
 };
 
 struct InspectTotals {

@@ -32,7 +32,7 @@ def array(r, dtypes):
     if dtype.kind == "U":
         return np.full(shape, "é重", dtype)
     if dtype.kind == "b":
-        a = np.frombuffer(r.randbytes(count), np.uint8).reshape(shape) % 2 == 1
+        a = np.asarray(np.frombuffer(r.randbytes(count), np.uint8).reshape(shape) % 2 == 1)
     else:
         a = np.frombuffer(r.randbytes(count * dtype.itemsize), dtype).reshape(shape)  # NaN payloads too
     return np.asfortranarray(a) if r.random() < 0.3 else a
@@ -59,8 +59,11 @@ def num_arrays(v):
 
 def same(a, b):
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape
-                and a.tobytes() == b.tobytes())
+        if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+            return False
+        if a.dtype != b.dtype:  # NumPy makes big-endian arrays native while it loads a pickle
+            a, b = (x.astype(x.dtype.newbyteorder("="), copy=False) for x in (a, b))
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):

@@ -7,6 +7,7 @@
 #include "base/try.h"
 #include "container/safetensors_header.h"
 #include "format/readers.h"
+#include "format/structure.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -75,11 +76,23 @@ Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& option
   out.root = out.tree.add_dict(tensors);
 
   std::vector<Tree::Entry> metadata;
+  std::string_view structure;
   for (const auto& [key, value] : header.metadata) {
+    if (key == kStructureKey) {
+      structure = value;
+      continue;
+    }
     const ValueId name = out.tree.add_string(key);
     metadata.push_back({name, out.tree.add_string(value)});
   }
   if (!metadata.empty()) out.attributes = out.tree.add_dict(metadata);
+  if (structure.empty()) return {};
+  const ValueId flat = out.root;
+  if (auto decoded = decode_structure(structure, options.limits, out); !decoded) {
+    out.root = flat;
+    out.problems.push_back({"bad-structure", Severity::error, "__metadata__", std::nullopt,
+                            "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message, ""});
+  }
   return {};
 }
 

@@ -60,7 +60,7 @@ TEST_CASE("safetensors: tensors are views of the file, metadata are attributes",
   REQUIRE(reader.read(bytes));
   CHECK(bytes[1] == std::byte{'e'});
   CHECK(got.tree.text(got.tree.find(got.attributes, "format")->value) == "pt");
-  CHECK(got.members.size() == 3);
+  CHECK(got.members.empty());  // only a thorough reading lists them
 }
 
 TEST_CASE("safetensors: sizes and dtypes that contradict the data", "[format][hostile]") {

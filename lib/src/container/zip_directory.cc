@@ -232,6 +232,12 @@ Result<ZipDirectory> read_zip_directory(const SourcePtr& source, const Limits& l
   if (end.count > end.central_bytes / kCentralBytes)
     return damaged(end.offset, "the end record counts more members than the directory has room for");
 
+  // A sparse file can be as large as its end record likes; a hundred thousand members take 10 MB.
+  constexpr std::uint64_t kMaxDirectoryBytes = std::uint64_t{256} << 20;
+  if (end.central_bytes > kMaxDirectoryBytes) {
+    return fail_at(ErrorCode::limit_exceeded, "", end.offset, "the directory claims {} bytes, more than {}",
+                   end.central_bytes, kMaxDirectoryBytes);
+  }
   ZipDirectory directory;
   directory.central_offset = end.central_offset;
   directory.central_bytes = end.central_bytes;

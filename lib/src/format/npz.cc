@@ -12,6 +12,9 @@
 namespace netcl::ckpt {
 namespace {
 
+// Of the JSON that netcl and this library keep in an archive: a few hundred bytes a layer or tensor. Parsed, a
+// document takes some ten times its size, and a compressed one comes from a thousandth of it.
+constexpr std::uint64_t kMaxDocumentBytes = std::uint64_t{8} << 20;
 constexpr std::string_view kNetclMeta = "__netcl_meta__";
 // Enough for nearly every npy header, stored or compressed, in the read that brings the local header.
 constexpr std::size_t kHeadBytes = 320;
@@ -84,7 +87,7 @@ class NpzReader {
   void read_structure() {
     std::string text = directory_.comment;
     if (structure_) {
-      if (structure_->size_bytes() > options_.limits.max_json_bytes) return;
+      if (structure_->size_bytes() > kMaxDocumentBytes) return;
       text.resize(structure_->size_bytes());
       auto reader = structure_->open();
       if (!reader || !(*reader)->read(0, std::as_writable_bytes(std::span(text)))) return;  // verify reports it
@@ -108,8 +111,7 @@ class NpzReader {
       out_.problems.push_back(
           {"bad-architecture", Severity::error, std::string(kNetclMeta), std::nullopt, std::move(message), ""});
     };
-    if (tensor.dtype.type != ScalarType::unicode || !tensor.shape.empty() ||
-        tensor.size_bytes() > options_.limits.max_json_bytes) {
+    if (tensor.dtype.type != ScalarType::unicode || !tensor.shape.empty() || tensor.size_bytes() > kMaxDocumentBytes) {
       damaged("not the text that netcl writes");
       return {};
     }

@@ -9,11 +9,12 @@
 #include <map>
 
 #include "log.h"
+#include "table.h"
 
 namespace netcl::ckpt::app {
 namespace {
 
-constexpr std::size_t kMaxColumn = 60;  // wider cells push their own line only
+constexpr std::size_t kMaxColumn = 60;
 constexpr std::size_t kMaxMetadataLines = 40;
 constexpr std::size_t kMaxValueColumns = 100;
 constexpr std::string_view kNetclMeta = "__netcl_meta__";
@@ -58,47 +59,6 @@ std::string shape_text(const std::vector<std::uint64_t>& shape) {
 std::string ratio_text(std::uint64_t stored, std::uint64_t size) {
   return size == 0 ? "" : fmt::format("{:.1f} %", 100.0 * static_cast<double>(stored) / static_cast<double>(size));
 }
-
-/// Rows of cells in columns as wide as their widest cell, within reason.
-class Table {
- public:
-  explicit Table(std::vector<bool> right) : right_(std::move(right)), widths_(right_.size()) {}
-
-  void add(std::vector<std::string> cells) {
-    for (std::size_t i = 0; i < cells.size(); ++i) {
-      widths_[i] = std::max(widths_[i], std::min(display_width(cells[i]), kMaxColumn));
-    }
-    rows_.push_back(std::move(cells));
-  }
-
-  /// A line of its own, which no column is aligned to.
-  void add_heading(std::string line) { rows_.push_back({std::move(line)}); }
-
-  void write(Output& out) const {
-    for (const auto& row : rows_) {
-      if (row.size() == 1) {
-        out << row[0] << "\n";
-        continue;
-      }
-      std::string line;
-      for (std::size_t i = 0; i < row.size(); ++i) {
-        if (widths_[i] == 0) continue;  // nothing in any row
-        const std::size_t width = display_width(row[i]);
-        const std::string padding(widths_[i] > width ? widths_[i] - width : 0, ' ');
-        line += "  ";
-        line += right_[i] ? padding + row[i] : row[i] + padding;
-      }
-      line.erase(line.find_last_not_of(' ') + 1);
-      out << line << "\n";
-      if (out.closed()) return;
-    }
-  }
-
- private:
-  std::vector<bool> right_;
-  std::vector<std::size_t> widths_;
-  std::vector<std::vector<std::string>> rows_;
-};
 
 std::string shown_name(const TensorInfo& t) { return t.name.empty() ? "(array)" : escape(t.name); }
 

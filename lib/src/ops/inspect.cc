@@ -24,6 +24,7 @@
 #include "base/try.h"
 #include "codec/sha256.h"
 #include "model/dtype.h"
+#include "model/scalar.h"
 #include "model/tree.h"
 #include "ops/groups.h"
 #include "ops/stats.h"
@@ -36,48 +37,6 @@ constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxMetadataValues = 200'000;
 constexpr std::size_t kMaxMetadataTextBytes = std::size_t{64} << 20;
 constexpr std::string_view kCut = "…";
-
-double half_to_double(std::uint16_t bits) {
-  const int exponent = bits >> 10 & 0x1f;
-  const double mantissa = bits & 0x3ff;
-  const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
-  if (exponent == 0x1f) return mantissa != 0 ? std::numeric_limits<double>::quiet_NaN() : sign * HUGE_VAL;
-  return sign * (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(mantissa + 1024, exponent - 25));
-}
-
-/// A NumPy scalar as the plain value that it stands for; bytes where there is none.
-ValueId add_scalar_value(const Tensor& scalar, Tree& to) {
-  if (!scalar.storage || scalar.size_bytes() > kBlockBytes) return to.add_string(kCut);
-  std::vector<std::byte> bytes(scalar.size_bytes());
-  auto reader = TensorReader::open(scalar);
-  if (!reader || !reader->read(bytes) || bytes.empty()) return to.add_none();
-  const std::byte* p = bytes.data();
-  const std::string_view text(reinterpret_cast<const char*>(p), bytes.size());
-  switch (scalar.dtype.type) {
-    case ScalarType::boolean: return to.add_boolean(*p != std::byte{0});
-    case ScalarType::int8: return to.add_integer(load_le<std::int8_t>(p));
-    case ScalarType::int16: return to.add_integer(load_le<std::int16_t>(p));
-    case ScalarType::int32: return to.add_integer(load_le<std::int32_t>(p));
-    case ScalarType::int64: return to.add_integer(load_le<std::int64_t>(p));
-    case ScalarType::uint8: return to.add_integer(load_le<std::uint8_t>(p));
-    case ScalarType::uint16: return to.add_integer(load_le<std::uint16_t>(p));
-    case ScalarType::uint32: return to.add_integer(load_le<std::uint32_t>(p));
-    case ScalarType::uint64: return to.add_big_integer(std::to_string(load_le<std::uint64_t>(p)));
-    case ScalarType::float16: return to.add_real(half_to_double(load_le<std::uint16_t>(p)));
-    case ScalarType::bfloat16: {
-      return to.add_real(std::bit_cast<float>(std::uint32_t{load_le<std::uint16_t>(p)} << 16));
-    }
-    case ScalarType::float32: return to.add_real(std::bit_cast<float>(load_le<std::uint32_t>(p)));
-    case ScalarType::float64: return to.add_real(std::bit_cast<double>(load_le<std::uint64_t>(p)));
-    case ScalarType::unicode: {
-      std::string utf8;
-      for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) append_utf8(utf8, load_le<std::uint32_t>(p + i));
-      while (utf8.ends_with('\0')) utf8.pop_back();  // NumPy pads with NUL
-      return to.add_string(utf8);
-    }
-    default: return to.add_bytes(text);
-  }
-}
 
 /// Copies the values that are no tensors from one tree into another, within the bounds above.
 class MetadataCopy {

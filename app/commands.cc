@@ -22,6 +22,9 @@ constexpr std::array kCommands = {
     Command{"inspect", "List what checkpoints hold", add_inspect_options},
     Command{"convert", "Write a checkpoint in another format or compression", add_convert_options},
     Command{"strip-optimizer", "Write the checkpoint that one ships: the model alone", add_strip_options},
+    Command{"latest", "Name the newest valid checkpoint of a directory", add_latest_options},
+    Command{"list", "List a directory's checkpoints: step, time, metrics, validity", add_list_options},
+    Command{"prune", "Remove old checkpoints by a rule", add_prune_options},
     Command{"verify", "Check that checkpoints are sound", add_verify_options},
 };
 

@@ -27,6 +27,9 @@ struct Command {
 
 Run add_convert_options(CLI::App& command);
 Run add_inspect_options(CLI::App& command);
+Run add_latest_options(CLI::App& command);
+Run add_list_options(CLI::App& command);
+Run add_prune_options(CLI::App& command);
 Run add_strip_options(CLI::App& command);
 Run add_verify_options(CLI::App& command);
 

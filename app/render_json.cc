@@ -2,6 +2,8 @@
 // are escaped, and nesting is bounded by the library, because the JSON library recurses.
 #include "render_json.h"
 
+#include <time.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -238,6 +240,70 @@ void render_json(const StripReport& report, bool dry_run, Output& out) {
   j["dropped"] = std::move(dropped);
   j["dropped_nbytes"] = report.dropped_bytes;
   out << dump(j) << "\n";
+}
+
+namespace {
+
+/// "2026-11-24T09:30:00Z"
+std::string utc_text(std::int64_t modified_ns) {
+  const time_t seconds = static_cast<time_t>(modified_ns / 1'000'000'000);
+  struct tm parts;
+  char text[32];
+  if (::gmtime_r(&seconds, &parts) == nullptr) return "";
+  return {text, ::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+Json checkpoint_json(const CheckpointInfo& c) {
+  auto optional = [](const std::optional<std::uint64_t>& n) { return n ? Json(*n) : Json(nullptr); };
+  Json out;
+  out["path"] = escape_invalid(c.path.string());
+  out["step"] = optional(c.step);
+  out["epoch"] = optional(c.epoch);
+  out["modified"] = utc_text(c.modified_ns);
+  out["file_bytes"] = c.size_bytes;
+  Json metrics = Json::object();
+  for (const auto& [name, value] : c.metrics) metrics[escape_invalid(name)] = number(value);
+  out["metrics"] = std::move(metrics);
+  out["validity"] = to_string(c.validity);
+  if (c.defect) {
+    out["problem"] = {{"code", to_string(c.defect->code)},
+                      {"where", escape_invalid(c.defect->member)},
+                      {"message", escape_invalid(c.defect->message)}};
+  }
+  return out;
+}
+
+void begin_directory(Output& out, const char* schema, const std::string& directory) {
+  out << "{\"schema\": " << dump(schema);
+  write_field(out, "path", escape_invalid(directory));
+}
+
+}  // namespace
+
+void render_json(const std::string& directory, const std::vector<CheckpointInfo>& list, Output& out) {
+  begin_directory(out, "netcl-ckpt.list/1", directory);
+  write_array(out, "checkpoints", list, checkpoint_json);
+  out << "}\n";
+}
+
+void render_json(const std::string& directory, const LatestReport& report, Output& out) {
+  begin_directory(out, "netcl-ckpt.latest/1", directory);
+  write_field(out, "checkpoint", report.found ? checkpoint_json(*report.found) : Json(nullptr));
+  write_array(out, "skipped", report.skipped, checkpoint_json);
+  out << "}\n";
+}
+
+void render_json(const std::string& directory, const PruneReport& report, bool dry_run, Output& out) {
+  begin_directory(out, "netcl-ckpt.prune/1", directory);
+  write_field(out, "dry_run", dry_run);
+  write_field(out, "removed_bytes", report.removed_bytes);
+  write_array(out, "checkpoints", report.verdicts, [](const PruneReport::Verdict& v) {
+    Json c = checkpoint_json(v.checkpoint);
+    c["keep"] = v.keep;
+    c["reason"] = v.reason;
+    return c;
+  });
+  out << "}\n";
 }
 
 }  // namespace netcl::ckpt::app

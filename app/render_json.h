@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "netcl/ckpt/checkpoints.h"
 #include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/strip.h"
@@ -22,6 +23,11 @@ void render_json(const ConvertReport& report, bool dry_run, Output& out);
 
 /// `strip-optimizer --json`: "netcl-ckpt.strip/1".
 void render_json(const StripReport& report, bool dry_run, Output& out);
+
+/// `list`, `latest` and `prune --json`, each with the directory that was named.
+void render_json(const std::string& directory, const std::vector<CheckpointInfo>& list, Output& out);
+void render_json(const std::string& directory, const LatestReport& report, Output& out);
+void render_json(const std::string& directory, const PruneReport& report, bool dry_run, Output& out);
 
 /// The object that stands for a file that could not be looked at, where there are others.
 void render_json(const std::string& path, const char* schema, const Error& error, Output& out);

@@ -1,5 +1,6 @@
 """The small files that the command-line tests run on, made with Python's standard library alone."""
 import json
+import os
 import pathlib
 import pickle
 import struct
@@ -65,3 +66,24 @@ def make(folder):
     (folder / "runs/notes.txt").write_text("no checkpoint")
     (folder / "shapes.json").write_text('{"fc.weight": [2, 3], "fc.bias": {"dtype": "float32", "shape": [2]}}')
     write_zip(folder / "many.npz", {f"layer{i}.weight.npy": weight for i in range(2000)})
+    make_run(folder / "train", weight)
+
+
+def write_state(path, npy_file, **state):
+    """An npz as the save functions write it: plain values in the archive's comment."""
+    write_zip(path, {"w.npy": npy_file})
+    with zipfile.ZipFile(path, "a") as z:
+        z.comment = json.dumps({"netcl-ckpt": 1, "state": {"w": {"$tensor": ""}, **state}}, separators=(",", ":")).encode()
+
+
+def make_run(folder, npy_file):
+    """A directory in which a training run has left its checkpoints, one of them half."""
+    folder.mkdir()
+    for step, loss in ((100, 0.5), (200, 0.25), (300, 0.375), (400, 0.3125)):
+        write_state(folder / f"iter_{step}.npz", npy_file, epoch=step // 200, metrics={"val_loss": loss})
+    whole = (folder / "iter_400.npz").read_bytes()
+    (folder / "iter_500.npz").write_bytes(whole[:200])
+    (folder / "notes.txt").write_text("no checkpoint")
+    write_zip(folder / "best\x1b[31m.npz", {"w.npy": npy_file})
+    for number, file in enumerate(sorted(folder.iterdir())):
+        os.utime(file, (1_700_000_000 + 60 * number,) * 2)

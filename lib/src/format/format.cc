@@ -39,11 +39,6 @@ bool may_be_pickle(Head head) {
   return !head.empty() && std::string_view("(]}clidNIKJMFGSVUTX").find(head[0]) != Head::npos;
 }
 
-bool is_torch_zip(const ZipDirectory& directory) {
-  return std::any_of(directory.members.begin(), directory.members.end(),
-                     [](const ZipMember& m) { return m.name == "data.pkl" || m.name.ends_with("/data.pkl"); });
-}
-
 Result<void> read_zip(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
   CKPT_TRY(const ZipDirectory directory, read_zip_directory(source, options.limits, out.problems));
   return is_torch_zip(directory) ? read_torch_zip(source, directory, options, out)
@@ -152,6 +147,11 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
 }
 
 }  // namespace
+
+bool is_torch_zip(const ZipDirectory& directory) {
+  return std::any_of(directory.members.begin(), directory.members.end(),
+                     [](const ZipMember& m) { return m.name == "data.pkl" || m.name.ends_with("/data.pkl"); });
+}
 
 Result<Checkpoint> read_checkpoint(SourcePtr source, const std::filesystem::path& path, const ReadOptions& options) {
   return guarded([&]() -> Result<Checkpoint> {

@@ -20,6 +20,13 @@ Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& optio
 Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 
+/// True where an archive is torch's: a pickle of the object beside the storages.
+bool is_torch_zip(const ZipDirectory& directory);
+
+/// netcl's `.json` beside an npz, or "": of "run.v2.npz" it is "run.v2.json", else the "run.json" that
+/// with_suffix() makes of "run.v2".
+std::filesystem::path find_sidecar(const std::filesystem::path& npz);
+
 /// netcl's `.json` beside the npz at `path`: its values become `out.attributes`. A missing one is
 /// nothing; a truncated or foreign one is a problem in `out`, never an error.
 void read_sidecar(const std::filesystem::path& path, const ReadOptions& options, Checkpoint& out);

@@ -35,22 +35,6 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);  // not a pipe, which would block
 }
 
-/// Beside "run.v2.npz": "run.v2.json", else the "run.json" that with_suffix() makes of "run.v2".
-fs::path find_sidecar(const fs::path& npz) {
-  if (npz.extension() != ".npz") return {};
-  const fs::path own = fs::path(npz).replace_extension(".json");
-  if (is_file(own)) return own;
-  const fs::path stem = npz.parent_path() / npz.stem();
-  const fs::path shortened = fs::path(stem).replace_extension(".json");
-  if (!stem.has_extension() || !is_file(shortened) || is_file(fs::path(stem).replace_extension(".npz"))) return {};
-  constexpr std::string_view kFirstWords = "{\"optim_state\"";
-  std::byte head[kFirstWords.size()];
-  const auto source = open_file(shortened);
-  if (!source || !(*source)->read_at(0, head)) return {};
-  const std::string_view text(reinterpret_cast<const char*>(head), sizeof head);
-  return text == kFirstWords ? shortened : fs::path{};
-}
-
 using Shape = std::vector<std::uint64_t>;
 
 /// The shape of nested lists of numbers by their first elements; nothing where they are not that.
@@ -104,6 +88,21 @@ std::optional<Shape> contradiction(const Checkpoint& c, ValueId optim_state, con
 }
 
 }  // namespace
+
+fs::path find_sidecar(const fs::path& npz) {
+  if (npz.extension() != ".npz") return {};
+  const fs::path own = fs::path(npz).replace_extension(".json");
+  if (is_file(own)) return own;
+  const fs::path stem = npz.parent_path() / npz.stem();
+  const fs::path shortened = fs::path(stem).replace_extension(".json");
+  if (!stem.has_extension() || !is_file(shortened) || is_file(fs::path(stem).replace_extension(".npz"))) return {};
+  constexpr std::string_view kFirstWords = "{\"optim_state\"";
+  std::byte head[kFirstWords.size()];
+  const auto source = open_file(shortened);
+  if (!source || !(*source)->read_at(0, head)) return {};
+  const std::string_view text(reinterpret_cast<const char*>(head), sizeof head);
+  return text == kFirstWords ? shortened : fs::path{};
+}
 
 void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& out) {
   const fs::path sidecar = find_sidecar(path);

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "netcl/ckpt/checkpoints.h"
+
+namespace netcl::ckpt {
+
+/// What a checkpoint's name tells.
+struct NameNumbers {
+  std::optional<std::uint64_t> step;
+  std::optional<std::uint64_t> epoch;
+  Metrics metrics;  ///< "val_loss=0.25"
+};
+
+/// Names in use: a word for a step or an epoch, perhaps one of "-_=." and digits, anywhere in the name;
+/// "checkpoint" and "ckpt" count as such words at its end. `name` is without an extension.
+/// "resnet50" and "model_2" have no such word: they are no steps.
+NameNumbers parse_checkpoint_name(std::string_view name);
+
+/// `name`, with its extension, against a pattern with `{step}`, `{epoch}` or both; nothing where it does not match.
+std::optional<NameNumbers> match_checkpoint_name(std::string_view name, std::string_view pattern);
+
+/// True where `pattern` has a place for a number and could be a file's name.
+bool is_name_pattern(std::string_view pattern);
+
+/// The name that `pattern` gives.
+std::string format_checkpoint_name(std::string_view pattern, std::uint64_t step, std::uint64_t epoch);
+
+/// Without the extension of a checkpoint's file; nothing where it has none that is known.
+std::optional<std::string_view> checkpoint_stem(std::string_view file_name);
+
+}  // namespace netcl::ckpt

@@ -104,6 +104,8 @@ Run add_inspect_options(CLI::App& command) {
   command.add_option("FILE", options->files, "Checkpoints, directories of them, or - for standard input")->required();
   options->common.add_to(command);
   command.add_flag("--hash", options->inspect.hash, "Add each tensor's SHA-256 (C order, little-endian)");
+  command.add_flag("--identity", options->inspect.identity,
+                   "Add one hash of all names, dtypes, shapes and values, the same in every format");
   command.add_flag("--stats", options->inspect.stats, "Add min, max, mean, std, zeros, NaN, Inf and a histogram");
   command.add_option("--include", options->inspect.include, "Only tensors whose name matches GLOB")
       ->type_name("GLOB")
@@ -130,6 +132,7 @@ Run add_inspect_options(CLI::App& command) {
       "  netcl-ckpt inspect iter_1000.npz\n"
       "  netcl-ckpt inspect --depth 2 --sort size model.safetensors\n"
       "  netcl-ckpt inspect --json --hash --include 'model.*' iter_1000.npz\n"
+      "  netcl-ckpt inspect --identity model.npz model.safetensors\n"
       "  netcl-ckpt inspect --stats --exclude 'optimizer.*' iter_1000.npz\n"
       "  curl -s https://example.org/model.npz | netcl-ckpt inspect -\n");
   return [options] { return run(*options); };

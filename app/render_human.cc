@@ -311,6 +311,7 @@ void render_human(const InspectReport& report, const HumanOptions& options, Outp
                                   [](const TensorInfo& i) { return i.compression != Compression::none; });
   if (packed) out << fmt::format(" in {} ({})", bytes_text(t.stored_bytes), ratio_text(t.stored_bytes, t.size_bytes));
   out << "\n";
+  if (!report.identity.empty()) out << style.bold("identity") << "  " << report.identity << "\n";
 
   const Tree& tree = report.metadata;
   const bool drawn = write_architecture(tree, report.metadata_root, style, out);

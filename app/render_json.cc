@@ -186,6 +186,7 @@ void render_json(const InspectReport& report, Output& out) {
                {"parameters", t.num_parameters},
                {"nbytes", t.size_bytes},
                {"stored_bytes", t.stored_bytes}});
+  if (!report.identity.empty()) write_field(out, "identity", report.identity);
   write_array(out, "warnings", report.problems, problem_json);
   out << "}";
 }

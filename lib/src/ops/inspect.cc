@@ -27,6 +27,7 @@
 #include "model/scalar.h"
 #include "model/tree.h"
 #include "ops/groups.h"
+#include "ops/identity.h"
 #include "ops/stats.h"
 
 namespace netcl::ckpt {
@@ -199,7 +200,7 @@ class Buffer {
 class Job {
  public:
   Job(const Tensor& tensor, TensorInfo& info, const InspectOptions& options)
-      : tensor_(tensor), info_(info), hash_(options.hash), stats_(options.stats && has_stats(tensor.dtype)) {
+      : tensor_(tensor), info_(info), hash_(options.hash || options.identity), stats_(options.stats && has_stats(tensor.dtype)) {
     const bool contiguous = tensor.is_c_contiguous() || tensor.is_f_contiguous();
     divided_ = !hash_ && contiguous && tensor.storage->seekable() && info.size_bytes > kPartBytes &&
                tensor.offset_bytes <= tensor.storage->size_bytes() &&
@@ -356,6 +357,10 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
     }
     read_payloads(jobs, options);
     for (const Job& job : jobs) job.report(report.problems);
+    if (options.identity) report.identity = content_identity(report.tensors);
+    if (!options.hash) {
+      for (TensorInfo& info : report.tensors) info.sha256.clear();
+    }
     return report;
   });
 }

@@ -49,6 +49,8 @@ struct InspectOptions {
   std::vector<std::string> optimizer_patterns;
   /// Take the SHA-256 of each tensor, which reads all of it.
   bool hash = false;
+  /// Also make one hash of names, dtypes, shapes and values of the tensors listed, whatever the format.
+  bool identity = false;
   /// Gather statistics of each tensor of booleans, integers or floats, in the same pass.
   bool stats = false;
   /// Threads; 0 is one for each core.
@@ -83,6 +85,7 @@ struct InspectReport {
   std::uint64_t file_bytes = 0;
   std::vector<TensorInfo> tensors;  ///< in file order
   InspectTotals totals;             ///< of `tensors`
+  std::string identity;             ///< hexadecimal; "" where not asked for, or a tensor could not be read
   /// All that is no tensor, as one dict: attributes, then the other values of the state. A tree of its
   /// own without sharing or cycles, at most kMaxMetadataDepth deep, with the string "…" where
   /// something was cut. Keys are strings. Containers that held nothing but tensors are left out.
@@ -93,7 +96,7 @@ struct InspectReport {
 
 constexpr std::size_t kMaxMetadataDepth = 64;
 
-/// Lists a checkpoint. Reads payloads only for `hash` and `stats`; what goes wrong there is a problem
+/// Lists a checkpoint. Reads payloads only for `hash`, `identity` and `stats`; what goes wrong there is a problem
 /// of the report, and the tensor has neither.
 /// Errors: limit_exceeded where the names cannot be listed.
 Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions& options = {});

@@ -3,14 +3,13 @@
 #include "netcl/ckpt/convert.h"
 
 #include <regex.h>
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <array>
 #include <mutex>
 #include <unordered_map>
 
 #include "base/glob.h"
+#include "base/parallel.h"
 #include "base/try.h"
 #include "format/structure.h"
 #include "format/write_plan.h"
@@ -215,7 +214,7 @@ Result<void> verify_written(const SourcePtr& written, const fs::path& out, const
   for (const NamedTensor& t : found) by_name.emplace(t.name, t.value);
   std::mutex mutex;
   std::optional<Error> first;
-  tbb::parallel_for(std::size_t{0}, expected.size(), [&](std::size_t i) {
+  parallel_for(thread_count(options.jobs), expected.size(), [&](std::size_t i) {
     auto it = by_name.find(expected[i].name);
     if (it == by_name.end() && expected[i].path.empty()) it = by_name.find("arr_0");  // a lone array in an npz
     const Result<void> same = guarded([&]() -> Result<void> {

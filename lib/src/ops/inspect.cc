@@ -5,10 +5,6 @@
 // so it is cut to size once, here, without recursion.
 #include "netcl/ckpt/inspect.h"
 
-#include <tbb/global_control.h>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
-
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -20,6 +16,7 @@
 
 #include "base/endian.h"
 #include "base/glob.h"
+#include "base/parallel.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "codec/sha256.h"
@@ -306,12 +303,8 @@ void read_payloads(std::deque<Job>& jobs, const InspectOptions& options) {
     Buffer buffer;
     for (std::size_t i = next++; i < order.size(); i = next++) order[i].job->run_part(order[i].number, buffer);
   };
-  constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{4} << 20;  // a pool costs half a millisecond to start
-  if (options.jobs == 1 || total_bytes < kWorthThreadsBytes) return work();
-  std::optional<tbb::global_control> cap;
-  if (options.jobs > 1) cap.emplace(tbb::global_control::max_allowed_parallelism, options.jobs);
-  const int num_threads = options.jobs > 1 ? static_cast<int>(options.jobs) : tbb::this_task_arena::max_concurrency();
-  tbb::parallel_for(0, num_threads, [&](int) { work(); });
+  constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{1} << 20;
+  run_on_threads(total_bytes < kWorthThreadsBytes ? 1 : thread_count(options.jobs), work);
 }
 
 }  // namespace

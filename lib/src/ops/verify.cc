@@ -5,9 +5,6 @@
 // that no core is left with a large one at the end.
 #include "netcl/ckpt/verify.h"
 
-#include <tbb/global_control.h>
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -16,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/endian.h"
+#include "base/parallel.h"
 #include "base/try.h"
 #include "format/readers.h"
 
@@ -230,16 +228,9 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   std::stable_sort(order.begin(), order.end(),
                    [](const Work* a, const Work* b) { return a->cost_bytes > b->cost_bytes; });
 
-  // A pool costs half a millisecond to start: small files stay on this thread.
-  constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{4} << 20;
-  if (options.jobs == 1 || report.checked_bytes < kWorthThreadsBytes) {
-    for (Work* w : order) w->run();
-  } else {
-    std::optional<tbb::global_control> cap;
-    if (options.jobs > 1) cap.emplace(tbb::global_control::max_allowed_parallelism, options.jobs);
-    std::atomic<std::size_t> next = 0;  // handed out strictly largest first, which parallel_for's ranges would not do
-    tbb::parallel_for(std::size_t{0}, order.size(), [&](std::size_t) { order[next++]->run(); });
-  }
+  constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{1} << 20;
+  parallel_for(report.checked_bytes < kWorthThreadsBytes ? 1 : thread_count(options.jobs), order.size(),
+               [&](std::size_t i) { order[i]->run(); });
   for (Work& w : work) std::move(w.problems.begin(), w.problems.end(), std::back_inserter(report.problems));
   return report;
 }

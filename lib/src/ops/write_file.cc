@@ -9,15 +9,11 @@
 // it: exact, where a guess from a sample is not, and paid for only by what does not compress.
 #include "ops/write_file.h"
 
-#include <tbb/global_control.h>
-#include <tbb/parallel_for.h>
-#include <tbb/parallel_pipeline.h>
-
 #include <algorithm>
 #include <mutex>
-#include <thread>
 
 #include "base/buffer.h"
+#include "base/parallel.h"
 #include "base/try.h"
 #include "codec/crc32.h"
 #include "codec/deflate.h"
@@ -165,7 +161,7 @@ class PositionedWriter {
  public:
   PositionedWriter(const WritePlan& plan, OutputFile& out) : plan_(plan), out_(out) {}
 
-  Result<std::uint64_t> run(const WriteControl& control) {
+  Result<std::uint64_t> run(const WriteControl& control, unsigned threads) {
     lay_out();
     CKPT_CHECK(out_.preallocate(end_));
     Outcome outcome(control, end_);
@@ -176,9 +172,8 @@ class PositionedWriter {
       const std::uint64_t x = a->bytes > kPieceBytes * 2 ? a->bytes : 0, y = b->bytes > kPieceBytes * 2 ? b->bytes : 0;
       return x > y;
     });
-    std::atomic<std::size_t> next = 0;
-    tbb::parallel_for(std::size_t{0}, order.size(), [&](std::size_t) {
-      Piece& piece = *order[next++];
+    parallel_for(threads, order.size(), [&](std::size_t i) {
+      Piece& piece = *order[i];
       if (!outcome.stopped()) outcome.take(write(piece, outcome), plan_.parts[piece.part]);
     });
     CKPT_CHECK(outcome.result());
@@ -279,13 +274,13 @@ struct Block {
   std::uint64_t begin = 0;  // in the payload
   std::uint64_t end = 0;
   bool first = false, last = false;
-  bool filled = false;                // `bytes` were read by the first stage
-  Buffer dictionary;  // what precedes, for the better codec
+  bool filled = false;  // `bytes` were read by the first stage
+  Buffer dictionary;    // what precedes, for the better codec
   Buffer bytes;
   Buffer packed;
   std::uint32_t crc = 0;
 };
-using BlockPtr = std::shared_ptr<Block>;
+using BlockPtr = std::unique_ptr<Block>;
 
 class DeflatingWriter {
  public:
@@ -293,18 +288,15 @@ class DeflatingWriter {
       : plan_(plan), out_(out), outcome_(control, total_bytes) {}
 
   Result<std::uint64_t> run(unsigned threads) {
-    tbb::parallel_pipeline(
-        std::size_t{2} * threads,
-        tbb::make_filter<void, BlockPtr>(tbb::filter_mode::serial_in_order, [&](tbb::flow_control& flow) {
-          BlockPtr b = outcome_.stopped() ? nullptr : next();
-          if (b == nullptr) flow.stop();
-          return b;
-        }) & tbb::make_filter<BlockPtr, BlockPtr>(tbb::filter_mode::parallel, [&](BlockPtr b) {
-          if (!outcome_.stopped()) outcome_.take(pack(*b), plan_.parts[b->part]);
-          return b;
-        }) & tbb::make_filter<BlockPtr, void>(tbb::filter_mode::serial_in_order, [&](const BlockPtr& b) {
-          if (!outcome_.stopped()) outcome_.take(append(*b), plan_.parts[b->part]);
-        }));
+    Pipeline<Block> pipeline;
+    pipeline.next = [&] { return outcome_.stopped() ? nullptr : next(); };
+    pipeline.transform = [&](Block& b) {
+      if (!outcome_.stopped()) outcome_.take(pack(b), plan_.parts[b.part]);
+    };
+    pipeline.append = [&](Block& b) {
+      if (!outcome_.stopped()) outcome_.take(append(b), plan_.parts[b.part]);
+    };
+    pipeline.run(threads);
     CKPT_CHECK(outcome_.result());
     return finish_zip(plan_, entries_, end_, out_);
   }
@@ -315,7 +307,7 @@ class DeflatingWriter {
     if (part_ == plan_.parts.size()) return nullptr;
     const WritePart& part = plan_.parts[part_];
     const std::uint64_t payload = PartReader::payload_bytes(part);
-    auto b = std::make_shared<Block>();
+    auto b = std::make_unique<Block>();
     b->part = part_;
     b->begin = at_;
     b->end = std::min(payload, at_ + kBlockBytes);
@@ -447,12 +439,10 @@ Result<std::uint64_t> write_file(const WritePlan& plan, OutputFile& out, const W
                        "the name is too long for a zip member");
       }
     }
-    std::optional<tbb::global_control> cap;
-    if (control.jobs > 0) cap.emplace(tbb::global_control::max_allowed_parallelism, control.jobs);
-    const unsigned threads = control.jobs > 0 ? control.jobs : std::max(1U, std::thread::hardware_concurrency());
+    const unsigned threads = thread_count(control.jobs);
     const bool deflates =
         std::any_of(plan.parts.begin(), plan.parts.end(), [](const WritePart& p) { return p.deflate; });
-    if (!deflates) return PositionedWriter(plan, out).run(control);
+    if (!deflates) return PositionedWriter(plan, out).run(control, threads);
     std::uint64_t total = 0;
     for (const WritePart& part : plan.parts) total += part.size_bytes();
     return DeflatingWriter(plan, out, control, total).run(threads);

@@ -31,6 +31,12 @@ std::size_t sequence_length(std::string_view s) {
 
 }  // namespace
 
+bool is_ascii(std::string_view text) {
+  unsigned char any = 0;
+  for (const char c : text) any |= static_cast<unsigned char>(c);
+  return any < 0x80;
+}
+
 bool is_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t n = sequence_length(text.substr(i));
@@ -41,6 +47,7 @@ bool is_utf8(std::string_view text) {
 }
 
 std::string to_valid_utf8(std::string_view text) {
+  if (is_ascii(text)) return std::string(text);
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {

@@ -6,6 +6,9 @@
 
 namespace netcl::ckpt {
 
+/// True where `text` is 7-bit ASCII, as nearly every name is.
+bool is_ascii(std::string_view text);
+
 /// True where `text` is well-formed UTF-8: no overlong forms, no surrogates, nothing past U+10FFFF.
 bool is_utf8(std::string_view text);
 

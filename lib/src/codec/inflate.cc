@@ -15,6 +15,18 @@ constexpr std::size_t kFirstReadBytes = std::size_t{4} << 10;
 constexpr std::size_t kReadBytes = std::size_t{256} << 10;
 }  // namespace
 
+bool inflate_start(std::span<const std::byte> stored, std::span<std::byte> dst) {
+  // Kept: its 100 KiB take longer to get than a header takes to inflate.
+  thread_local const std::unique_ptr<inflate_state> stream(new inflate_state);
+  isal_inflate_init(stream.get());
+  stream->next_in = const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(stored.data()));
+  stream->avail_in = static_cast<std::uint32_t>(stored.size());
+  stream->next_out = reinterpret_cast<std::uint8_t*>(dst.data());
+  stream->avail_out = static_cast<std::uint32_t>(dst.size());
+  const int status = isal_inflate(stream.get());
+  return (status == ISAL_DECOMP_OK || status == ISAL_END_INPUT) && stream->avail_out == 0;
+}
+
 struct Inflater::State {
   SourcePtr source;
   std::uint64_t next_offset = 0;

@@ -15,6 +15,10 @@ namespace netcl::ckpt {
 constexpr std::uint64_t kMaxInflateRatio = 1032;
 constexpr std::uint64_t kMaxInflateSlack = 64;
 
+/// Decodes the first dst.size() bytes of a raw deflate stream of which `stored` is the start.
+/// False where they cannot be had from it: it is too short, or damaged.
+bool inflate_start(std::span<const std::byte> stored, std::span<std::byte> dst);
+
 /// Decodes a raw deflate stream (RFC 1951) that lies in [offset_bytes, offset_bytes + stored_bytes) of
 /// a source, front to back, as far as asked. Reads little for a short first request and a quarter MiB
 /// at a time later, so that looking at a header costs one small read.

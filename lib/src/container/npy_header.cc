@@ -48,8 +48,9 @@ class Parser {
   tl::unexpected<Error> bad(std::string_view what) const { return fail_at(ErrorCode::corrupt, "", at_, "{}", what); }
   tl::unexpected<Error> not_a_literal() const { return bad("the header is not a plain Python literal"); }
 
+  static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f'; }
   void skip_space() {
-    while (at_ < text_.size() && std::strchr(" \t\r\n\f", text_[at_]) != nullptr && text_[at_] != '\0') ++at_;
+    while (at_ < text_.size() && is_space(text_[at_])) ++at_;
   }
   bool take(char c) {
     skip_space();
@@ -233,7 +234,7 @@ Result<NpyHeader> parse_npy_header(std::span<const std::byte> header, const Limi
   const std::string_view raw(reinterpret_cast<const char*>(body.data()), body.size());
   if (out.major_version == 3 && !is_utf8(raw))
     return fail_at(ErrorCode::corrupt, "", prefix, "the header is not UTF-8");
-  const std::string text = out.major_version == 3 ? std::string(raw) : latin1_to_utf8(raw);
+  const std::string text = out.major_version == 3 || is_ascii(raw) ? std::string(raw) : latin1_to_utf8(raw);
 
   auto parsed = Parser(text).parse();
   if (!parsed) {

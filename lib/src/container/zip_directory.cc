@@ -34,6 +34,8 @@ constexpr std::uint32_t kLocator64Signature = 0x07064b50;
 constexpr std::uint32_t kDescriptorSignature = 0x08074b50;
 constexpr std::size_t kLocalBytes = 30;
 constexpr std::size_t kCentralBytes = 46;
+constexpr std::size_t kMaxCentralBytes = kCentralBytes + 3 * 0xffff;  // with name, extra and comment
+constexpr std::size_t kWindowBytes = std::size_t{512} << 10;
 constexpr std::size_t kEndBytes = 22;
 constexpr std::size_t kEnd64Bytes = 56;
 constexpr std::size_t kLocator64Bytes = 20;
@@ -106,7 +108,8 @@ bool apply_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> v
 }
 
 struct EndRecord {
-  std::uint64_t offset = 0;  // of the first end record, zip64 or not: where the directory must end
+  std::uint64_t offset = 0;        // of the first end record, zip64 or not: where the directory must end
+  std::uint64_t short_offset = 0;  // of the record that is not zip64
   std::uint64_t count = 0;
   std::uint64_t central_bytes = 0;
   std::uint64_t central_offset = 0;
@@ -152,7 +155,7 @@ Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
 
   ByteCursor cursor{std::span(tail).subspan(*at)};
   EndRecord end;
-  end.offset = base + *at;
+  end.offset = end.short_offset = base + *at;
   cursor.skip(4);
   const std::uint16_t disk = cursor.u16();
   const std::uint16_t central_disk = cursor.u16();
@@ -207,6 +210,44 @@ Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
   return end;
 }
 
+/// The record at the cursor, which lies at `at` in the file.
+Result<ZipMember> parse_central_header(ByteCursor& cursor, std::uint64_t at) {
+  ZipMember m;
+  const std::uint32_t signature = cursor.u32();
+  cursor.skip(4);
+  m.flags = cursor.u16();
+  m.method = cursor.u16();
+  cursor.skip(4);
+  m.crc32 = cursor.u32();
+  m.stored_bytes = cursor.u32();
+  m.size_bytes = cursor.u32();
+  const std::uint16_t name_bytes = cursor.u16();
+  const std::uint16_t extra_bytes = cursor.u16();
+  const std::uint16_t comment_bytes = cursor.u16();
+  const std::uint16_t disk = cursor.u16();
+  cursor.skip(6);
+  m.header_offset = cursor.u32();
+  const std::string_view name = cursor.text(name_bytes);
+  const std::string_view extra = cursor.text(extra_bytes);
+  cursor.skip(comment_bytes);
+  if (!cursor.ok() || signature != kCentralSignature) return damaged(at, "the zip directory is damaged");
+  if (is_ascii(name)) {
+    m.name = name;
+  } else if ((m.flags & kUtf8Flag) == 0) {
+    m.name = from_code_page_437(name);
+  } else {
+    if (!is_utf8(name)) return damaged(at, "a member's name says that it is UTF-8 and is not");
+    m.name = name;
+  }
+  if (m.name.find('\0') != std::string::npos)
+    return damaged(at, "a member's name holds a NUL, where other readers end it");
+  if (!apply_zip64(extra, {&m.size_bytes, &m.stored_bytes, &m.header_offset})) {
+    return fail_at(ErrorCode::corrupt, m.name, at, "the zip64 sizes of this member are missing or damaged");
+  }
+  if (disk != 0) return fail_at(ErrorCode::unsupported, m.name, at, "the zip is one part of several");
+  return m;
+}
+
 }  // namespace
 
 Result<bool> looks_like_zip(const ByteSource& source) {
@@ -217,7 +258,7 @@ Result<bool> looks_like_zip(const ByteSource& source) {
   return signature == kLocalSignature || signature == kEndSignature;
 }
 
-Result<ZipDirectory> read_zip_directory(const SourcePtr& source, const Limits& limits, Problems& problems) {
+Result<ZipDirectoryPtr> read_zip_directory(const SourcePtr& source, const Limits& limits, Problems& problems) {
   CKPT_TRY(EndRecord end, find_end(*source, problems));
   if (end.central_offset > end.offset || end.central_bytes > end.offset - end.central_offset) {
     return damaged(end.offset, "the end record places the directory beyond itself: the file is cut or damaged");
@@ -232,60 +273,35 @@ Result<ZipDirectory> read_zip_directory(const SourcePtr& source, const Limits& l
   if (end.count > end.central_bytes / kCentralBytes)
     return damaged(end.offset, "the end record counts more members than the directory has room for");
 
-  // A sparse file can be as large as its end record likes; a hundred thousand members take 10 MB.
-  constexpr std::uint64_t kMaxDirectoryBytes = std::uint64_t{256} << 20;
-  if (end.central_bytes > kMaxDirectoryBytes) {
-    return fail_at(ErrorCode::limit_exceeded, "", end.offset, "the directory claims {} bytes, more than {}",
-                   end.central_bytes, kMaxDirectoryBytes);
-  }
-  ZipDirectory directory;
+  const auto directory_ptr = std::make_shared<ZipDirectory>();
+  ZipDirectory& directory = *directory_ptr;
   directory.central_offset = end.central_offset;
   directory.central_bytes = end.central_bytes;
+  directory.end_offset = end.short_offset;
   directory.comment = std::move(end.comment);
   directory.members.reserve(end.count);
-  std::vector<std::byte> bytes(end.central_bytes);
-  CKPT_CHECK(source->read_at(end.central_offset, bytes));
-  ByteCursor cursor(bytes);
-  while (cursor.remaining() > 0) {
-    const std::uint64_t at = end.central_offset + cursor.position();
-    ZipMember m;
-    const std::uint32_t signature = cursor.u32();
-    cursor.skip(4);
-    m.flags = cursor.u16();
-    m.method = cursor.u16();
-    cursor.skip(4);
-    m.crc32 = cursor.u32();
-    m.stored_bytes = cursor.u32();
-    m.size_bytes = cursor.u32();
-    const std::uint16_t name_bytes = cursor.u16();
-    const std::uint16_t extra_bytes = cursor.u16();
-    const std::uint16_t comment_bytes = cursor.u16();
-    std::uint64_t disk = cursor.u16();
-    cursor.skip(6);
-    m.header_offset = cursor.u32();
-    const std::string_view name = cursor.text(name_bytes);
-    const std::string_view extra = cursor.text(extra_bytes);
-    cursor.skip(comment_bytes);
-    if (!cursor.ok() || signature != kCentralSignature) return damaged(at, "the zip directory is damaged");
-    if ((m.flags & kUtf8Flag) != 0) {
-      if (!is_utf8(name)) return damaged(at, "a member's name says that it is UTF-8 and is not");
-      m.name = name;
-    } else {
-      m.name = from_code_page_437(name);
+  // In windows: a directory's size is the file's word, and in a sparse file it can be anything.
+  std::vector<std::byte> window;
+  std::uint64_t at = end.central_offset;
+  while (at < end.offset) {
+    window.resize(std::min<std::uint64_t>(kWindowBytes, end.offset - at));
+    CKPT_CHECK(source->read_at(at, window));
+    ByteCursor cursor(window);
+    const std::size_t enough = at + window.size() == end.offset ? 1 : kMaxCentralBytes;
+    while (cursor.remaining() >= enough) {
+      CKPT_TRY(ZipMember m, parse_central_header(cursor, at + cursor.position()));
+      m.index = static_cast<std::uint32_t>(directory.members.size());
+      directory.members.push_back(std::move(m));
+      if (directory.members.size() > limits.max_members)
+        return fail_at(ErrorCode::limit_exceeded, "", at, "more than {} members", limits.max_members);
     }
-    if (m.name.find('\0') != std::string::npos)
-      return damaged(at, "a member's name holds a NUL, where other readers end it");
-    if (!apply_zip64(extra, {&m.size_bytes, &m.stored_bytes, &m.header_offset})) {
-      return fail_at(ErrorCode::corrupt, m.name, at, "the zip64 sizes of this member are missing or damaged");
-    }
-    if (disk != 0) return fail_at(ErrorCode::unsupported, m.name, at, "the zip is one part of several");
-    directory.members.push_back(std::move(m));
+    at += cursor.position();
   }
   if (directory.members.size() != end.count) {
     add(problems, "zip-count", Severity::error, "", end.offset,
         fmt::format("the end record counts {} members, the directory lists {}", end.count, directory.members.size()));
   }
-  return directory;
+  return ZipDirectoryPtr(directory_ptr);
 }
 
 Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirectory& directory, const ZipMember& member,
@@ -332,8 +348,8 @@ Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirect
     add(problems, "zip-local-differs", Severity::error, member.name, at,
         fmt::format("the local header and the directory disagree on the {}: readers may see different files", what));
   };
-  const std::string local_name = (flags & kUtf8Flag) != 0 ? std::string(name) : from_code_page_437(name);
-  if (local_name != member.name) differs("name");
+  // Names without the flag are in code page 437, which is ASCII where the name is.
+  if (name != member.name && ((flags & kUtf8Flag) != 0 || from_code_page_437(name) != member.name)) differs("name");
   if (method != member.method) differs("method");
   constexpr std::uint16_t kMatter = kEncryptedFlag | kDescriptorFlag | kPatchFlag | kStrongEncryptionFlag | kMaskedFlag;
   if (((flags ^ member.flags) & kMatter) != 0) differs("flags");
@@ -351,8 +367,12 @@ namespace {
 /// Reads a stored or deflated member, and checks its CRC where it is read through in order.
 class MemberReader final : public StorageReader {
  public:
-  MemberReader(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes)
-      : source_(source), member_(member), data_offset_(data_offset), header_bytes_(header_bytes) {}
+  MemberReader(const StoredForm& form, std::shared_ptr<const ZipMember> member)
+      : source_(form.source),
+        member_ptr_(std::move(member)),
+        member_(*member_ptr_),
+        data_offset_(form.offset_bytes),
+        header_bytes_(form.header_bytes) {}
 
   Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) override {
     const std::uint64_t size = member_.size_bytes - header_bytes_;
@@ -412,7 +432,8 @@ class MemberReader final : public StorageReader {
   }
 
   SourcePtr source_;
-  ZipMember member_;
+  std::shared_ptr<const ZipMember> member_ptr_;
+  const ZipMember& member_;
   std::uint64_t data_offset_;
   std::uint64_t header_bytes_;
   std::optional<Inflater> inflater_;
@@ -423,24 +444,20 @@ class MemberReader final : public StorageReader {
 
 class MemberStorage final : public Storage {
  public:
-  MemberStorage(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes,
-                Compression compression)
-      : member_(member) {
-    form_ = {source, data_offset, member.stored_bytes, compression, member.crc32, header_bytes};
-  }
-  std::uint64_t size_bytes() const override { return member_.size_bytes - form_.header_bytes; }
+  MemberStorage(std::shared_ptr<const ZipMember> member, StoredForm form)
+      : member_(std::move(member)), form_(std::move(form)) {}
+  std::uint64_t size_bytes() const override { return member_->size_bytes - form_.header_bytes; }
   bool seekable() const override { return form_.compression == Compression::none; }
   const StoredForm& stored_form() const override { return form_; }
   Result<std::unique_ptr<StorageReader>> open() const override {
     if (form_.compression != Compression::none && form_.compression != Compression::deflate) {
-      return open_with_libzip(form_, member_);
+      return open_with_libzip(form_, *member_);
     }
-    return std::unique_ptr<StorageReader>(
-        std::make_unique<MemberReader>(form_.source, member_, form_.offset_bytes, form_.header_bytes));
+    return std::unique_ptr<StorageReader>(std::make_unique<MemberReader>(form_, member_));
   }
 
  private:
-  ZipMember member_;
+  std::shared_ptr<const ZipMember> member_;  // keeps the directory that holds it
   StoredForm form_;
 };
 
@@ -458,8 +475,8 @@ std::optional<Compression> compression_of(std::uint16_t method) {
 
 }  // namespace
 
-Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipMember& member, std::uint64_t data_offset,
-                                      std::uint64_t header_bytes) {
+Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipDirectoryPtr& directory,
+                                      const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes) {
   auto bad = [&](ErrorCode code, std::string what) {
     return fail_at(code, member.name, member.header_offset, "{}", what);
   };
@@ -482,7 +499,9 @@ Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipMember& 
     }
   }
   if (header_bytes > member.size_bytes) return fail(ErrorCode::internal, "header beyond the member");
-  return StoragePtr(std::make_shared<MemberStorage>(source, member, data_offset, header_bytes, *compression));
+  return StoragePtr(std::make_shared<MemberStorage>(
+      std::shared_ptr<const ZipMember>(directory, &member),
+      StoredForm{source, data_offset, member.stored_bytes, *compression, member.crc32, header_bytes}));
 }
 
 Result<std::vector<std::byte>> read_member_start(const ZipMember& member, const ZipMemberData& data,
@@ -493,17 +512,35 @@ Result<std::vector<std::byte>> read_member_start(const ZipMember& member, const 
     std::copy_n(data.head.begin(), out.size(), out.begin());
     return out;
   }
-  if (compression == Compression::deflate && !data.head.empty()) {
-    Inflater inflater(memory_source(data.head, ""), 0, data.head.size());
-    if (inflater.read(out)) return out;
-  }
+  if (compression == Compression::deflate && inflate_start(data.head, out)) return out;
   CKPT_TRY(auto reader, storage->open());
   CKPT_CHECK(reader->read(0, out));
   return out;
 }
 
+namespace {
+
+/// zipfile takes the last end record's signature in the file, libzip the first record that fits: where
+/// there is a second one, they may list other members.
+void check_end_records(const ByteSource& source, const ZipDirectory& directory, Problems& problems) {
+  const std::uint64_t size = source.size_bytes();
+  std::vector<std::byte> tail(std::min<std::uint64_t>(size, kEndBytes + kMaxCommentBytes));
+  if (!source.read_at(size - tail.size(), tail)) return;
+  for (std::size_t i = 0; i + kEndBytes <= tail.size(); ++i) {
+    const std::uint64_t at = size - tail.size() + i;
+    if (at == directory.end_offset || load_le<std::uint32_t>(tail.data() + i) != kEndSignature) continue;
+    const bool fits = at + kEndBytes + load_le<std::uint16_t>(tail.data() + i + 20) == size;
+    if (!fits && at < directory.end_offset) continue;  // in a member's data, such as a zip in a zip
+    add(problems, "zip-end", Severity::error, "", at, "a second end record: readers may list other members");
+    return;
+  }
+}
+
+}  // namespace
+
 void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
                       std::span<const std::uint64_t> data_offsets, Problems& problems) {
+  check_end_records(*source, directory, problems);
   struct Range {
     std::uint64_t begin, end;
     std::size_t member;

@@ -36,6 +36,9 @@ struct ZipDirectory {
 /// Shared by the storages of its members, which would else keep a copy of their entry each.
 using ZipDirectoryPtr = std::shared_ptr<const ZipDirectory>;
 
+/// True where the source begins as a zip does: with a local header, or with an end record where it is empty.
+Result<bool> looks_like_zip(const ByteSource& source);
+
 /// Parses the end record, the zip64 records and the whole central directory; strict where readers
 /// disagree. Findings that still allow listing go to `problems`.
 /// Errors: truncated, corrupt, limit_exceeded, unsupported (split archives), io.

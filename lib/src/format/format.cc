@@ -40,8 +40,8 @@ bool may_be_pickle(Head head) {
 }
 
 Result<void> read_zip(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
-  CKPT_TRY(const ZipDirectory directory, read_zip_directory(source, options.limits, out.problems));
-  return is_torch_zip(directory) ? read_torch_zip(source, directory, options, out)
+  CKPT_TRY(const ZipDirectoryPtr directory, read_zip_directory(source, options.limits, out.problems));
+  return is_torch_zip(*directory) ? read_torch_zip(source, directory, options, out)
                                  : read_npz(source, directory, options, out);
 }
 

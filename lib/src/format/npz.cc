@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "base/endian.h"
+#include "base/parallel.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "format/npy.h"
@@ -20,43 +21,100 @@ constexpr std::string_view kNetclMeta = "__netcl_meta__";
 constexpr std::size_t kHeadBytes = 320;
 // NumPy pads the header of a plain array to this; inflating twice to learn the size first takes longer.
 constexpr std::size_t kUsualHeaderBytes = 128;
+// Headers longer than usual, of all members together: a thousand that inflate to the most that one may
+// have take 4 KiB each in the file and seconds to read.
+constexpr std::uint64_t kMaxLongHeaderBytes = std::uint64_t{16} << 20;
+// After so many members that met a limit the rest is not looked at: each may cost what the limit allows.
+constexpr int kMaxLimitsMet = 16;
+constexpr std::size_t kTextStepBytes = std::size_t{64} << 10;
+// Members whose starts one thread reads in a row, and those that are held at a time.
+constexpr std::size_t kMembersPerThread = 32;
+constexpr std::size_t kBatchMembers = 1024;
+
+/// A member as far as its first bytes tell.
+struct MemberStart {
+  Result<void> outcome;
+  Problems problems;
+  std::uint64_t data_offset = 0;
+  StoragePtr whole;
+  std::vector<std::byte> head;
+};
 
 class NpzReader {
  public:
-  NpzReader(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options, Checkpoint& out)
+  NpzReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options, Checkpoint& out)
       : source_(source), directory_(directory), options_(options), out_(out) {}
 
   Result<void> read() {
-    std::vector<std::uint64_t> data_offsets(directory_.members.size(), 0);
-    for (std::size_t i = 0; i < directory_.members.size(); ++i) {
-      auto done = read_member(directory_.members[i], data_offsets[i]);
+    std::vector<std::uint64_t> data_offsets(directory_->members.size(), 0);
+    std::vector<MemberStart> starts;
+    int limits_met = 0;
+    for (std::size_t i = 0; i < directory_->members.size() && limits_met < kMaxLimitsMet; ++i) {
+      if (i % kBatchMembers == 0) starts = read_starts(i);
+      const ZipMember& member = directory_->members[i];
+      MemberStart& start = starts[i % kBatchMembers];
+      data_offsets[i] = start.data_offset;
+      std::move(start.problems.begin(), start.problems.end(), std::back_inserter(out_.problems));
+      if (options_.thorough && start.whole) out_.members.push_back({member.name, start.whole});
+      auto done = start.outcome ? read_member(member, start) : start.outcome;
+      start = {};
       if (done) continue;
       const Error& e = done.error();
       if (e.code == ErrorCode::io || e.code == ErrorCode::out_of_memory) return done;
       // One bad member does not hide the others.
-      out_.problems.push_back(
-          {to_string(e.code), Severity::error, directory_.members[i].name, e.offset_bytes, e.message, ""});
+      out_.problems.push_back({to_string(e.code), Severity::error, member.name, e.offset_bytes, e.message, ""});
+      limits_met += e.code == ErrorCode::limit_exceeded;
+    }
+    if (limits_met == kMaxLimitsMet) {
+      out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, "", std::nullopt,
+                               "too many members exceed a limit: the rest was not looked at", ""});
     }
     out_.root = out_.tree.add_dict(entries_);
-    if (options_.thorough) check_zip_layout(source_, directory_, data_offsets, out_.problems);
+    if (options_.thorough) check_zip_layout(source_, *directory_, data_offsets, out_.problems);
     read_structure();
     if (const auto* meta = out_.tree.find(out_.root, kNetclMeta)) CKPT_CHECK(read_architecture(meta->value));
     return {};
   }
 
  private:
-  Result<void> read_member(const ZipMember& member, std::uint64_t& data_offset) {
-    if (member.name.ends_with('/') && member.size_bytes == 0) return {};  // a folder
-    CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, directory_, member, kHeadBytes, out_.problems));
-    data_offset = data.offset_bytes;
-    CKPT_TRY(const StoragePtr whole, zip_member_storage(source_, member, data.offset_bytes, 0));
-    if (options_.thorough) out_.members.push_back({member.name, whole});
+  static bool is_folder(const ZipMember& member) { return member.name.ends_with('/') && member.size_bytes == 0; }
+
+  /// A batch of members from `first` on. To inflate a header takes longer than all else about a member,
+  /// so many are looked at by several threads.
+  std::vector<MemberStart> read_starts(std::size_t first) const {
+    std::vector<MemberStart> starts(std::min(kBatchMembers, directory_->members.size() - first));
+    const std::size_t num_shares = (starts.size() + kMembersPerThread - 1) / kMembersPerThread;
+    parallel_for(thread_count(0), num_shares, [&](std::size_t share) {
+      const std::size_t end = std::min((share + 1) * kMembersPerThread, starts.size());
+      for (std::size_t i = share * kMembersPerThread; i < end; ++i)
+        starts[i].outcome = read_start(directory_->members[first + i], starts[i]);
+    });
+    return starts;
+  }
+
+  Result<void> read_start(const ZipMember& member, MemberStart& start) const {
+    if (is_folder(member)) return {};
+    CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, *directory_, member, kHeadBytes, start.problems));
+    start.data_offset = data.offset_bytes;
+    CKPT_TRY(start.whole, zip_member_storage(source_, directory_, member, data.offset_bytes, 0));
+    CKPT_TRY(start.head, read_member_start(member, data, start.whole, kUsualHeaderBytes));
+    return {};
+  }
+
+  Result<void> read_member(const ZipMember& member, MemberStart& start) {
+    if (is_folder(member)) return {};
+    const StoragePtr& whole = start.whole;
     if (member.name == kStructureMember) {
       structure_ = whole;
       return {};
     }
-    CKPT_TRY(std::vector<std::byte> head, read_member_start(member, data, whole, kUsualHeaderBytes));
+    std::vector<std::byte>& head = start.head;
     const bool named = member.name.ends_with(".npy");
+    const std::string name = to_valid_utf8(named ? member.name.substr(0, member.name.size() - 4) : member.name);
+    if (!names_.insert(name).second) {
+      out_.problems.push_back({"duplicate-name", Severity::error, member.name, member.header_offset,
+                               "two members have this name in NumPy, which reads only one", ""});
+    }
     if (!has_npy_magic(head)) {
       out_.problems.push_back({named ? "not-npy" : "raw-member", named ? Severity::error : Severity::note, member.name,
                                0, named ? "no npy data, though its name says so" : "raw bytes, no array", ""});
@@ -66,18 +124,20 @@ class NpzReader {
     if (header_bytes > member.size_bytes)
       return fail_at(ErrorCode::truncated, member.name, member.size_bytes, "the npy header is cut short");
     if (header_bytes > head.size()) {
-      CKPT_TRY(head, read_member_start(member, data, whole, header_bytes));
+      if (header_bytes > long_header_bytes_left_) {
+        return fail_at(ErrorCode::limit_exceeded, member.name, std::nullopt,
+                       "the npy headers of this archive take more than {} bytes together", kMaxLongHeaderBytes);
+      }
+      long_header_bytes_left_ -= header_bytes;
+      head.resize(header_bytes);
+      CKPT_TRY(auto reader, whole->open());
+      CKPT_CHECK(reader->read(0, head));
     }
     head.resize(header_bytes);
     CKPT_TRY(const NpyHeader header, parse_npy_header(head, options_.limits));
-    CKPT_TRY(const StoragePtr payload, zip_member_storage(source_, member, data.offset_bytes, header_bytes));
+    CKPT_TRY(const StoragePtr payload,
+             zip_member_storage(source_, directory_, member, start.data_offset, header_bytes));
     CKPT_TRY(Tensor tensor, make_npy_tensor(header, payload, member.name, options_, out_));
-
-    const std::string name = to_valid_utf8(named ? member.name.substr(0, member.name.size() - 4) : member.name);
-    if (!names_.insert(name).second) {
-      out_.problems.push_back({"duplicate-name", Severity::error, member.name, member.header_offset,
-                               "two members give an array of this name: NumPy reads only one", ""});
-    }
     const ValueId key = out_.tree.add_string(name);
     entries_.push_back({key, out_.tree.add_tensor(std::move(tensor))});
     return {};
@@ -85,21 +145,35 @@ class NpzReader {
 
   /// The structure document, in the archive's comment or in a member of its own.
   void read_structure() {
-    std::string text = directory_.comment;
-    if (structure_) {
-      if (structure_->size_bytes() > kMaxDocumentBytes) return;
-      text.resize(structure_->size_bytes());
-      auto reader = structure_->open();
-      if (!reader || !(*reader)->read(0, std::as_writable_bytes(std::span(text)))) return;  // verify reports it
-    }
-    if (!text.starts_with("{\"netcl-ckpt\"")) return;  // somebody else's comment
     const ValueId flat = out_.root;
-    if (auto decoded = decode_structure(text, options_.limits, out_); !decoded) {
+    const auto decoded = [&]() -> Result<void> {
+      std::string text = directory_->comment;
+      if (structure_) {
+        CKPT_TRY(text, read_structure_member());
+      }
+      if (!text.starts_with("{\"netcl-ckpt\"")) return {};  // somebody else's comment
+      return decode_structure(text, options_.limits, out_);
+    }();
+    if (!decoded) {
       out_.root = flat;
       out_.problems.push_back({"bad-structure", Severity::error, structure_ ? std::string(kStructureMember) : "",
                                std::nullopt,
                                "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message, ""});
     }
+  }
+
+  /// In steps: the size is the archive's word, and where the bytes are not there it must cost nothing.
+  Result<std::string> read_structure_member() {
+    const std::uint64_t size = structure_->size_bytes();
+    if (size > kMaxDocumentBytes) return fail(ErrorCode::limit_exceeded, "it claims {} bytes", size);
+    CKPT_TRY(auto reader, structure_->open());
+    std::string text;
+    while (text.size() < size) {
+      const std::size_t at = text.size();
+      text.resize(at + std::min<std::uint64_t>(kTextStepBytes, size - at));
+      CKPT_CHECK(reader->read(at, std::as_writable_bytes(std::span(text)).subspan(at)));
+    }
+    return text;
   }
 
   /// `__netcl_meta__`: a 0-d array of UCS-4 text that is JSON.
@@ -138,17 +212,18 @@ class NpzReader {
   }
 
   const SourcePtr& source_;
-  const ZipDirectory& directory_;
+  const ZipDirectoryPtr& directory_;
   const ReadOptions& options_;
   Checkpoint& out_;
   std::vector<Tree::Entry> entries_;
   std::unordered_set<std::string> names_;
   StoragePtr structure_;
+  std::uint64_t long_header_bytes_left_ = kMaxLongHeaderBytes;
 };
 
 }  // namespace
 
-Result<void> read_npz(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options,
+Result<void> read_npz(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
                       Checkpoint& out) {
   return NpzReader(source, directory, options, out).read();
 }

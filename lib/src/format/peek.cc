@@ -34,13 +34,13 @@ Result<void> check_extents(const ZipDirectory& directory) {
 
 class NpzPeek {
  public:
-  NpzPeek(const SourcePtr& source, const ZipDirectory& directory, const PeekOptions& options, Checkpoint& out)
+  NpzPeek(const SourcePtr& source, const ZipDirectoryPtr& directory, const PeekOptions& options, Checkpoint& out)
       : source_(source), directory_(directory), options_(options), out_(out) {}
 
   Result<void> read() {
     std::vector<Tree::Entry> entries;
-    std::string structure = directory_.comment;
-    for (const ZipMember& m : directory_.members) {
+    std::string structure = directory_->comment;
+    for (const ZipMember& m : directory_->members) {
       if (m.name == kStructureMember && m.size_bytes <= kMaxDocumentBytes) {
         CKPT_TRY(const auto bytes, read_member(m, m.size_bytes));
         structure.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -66,8 +66,8 @@ class NpzPeek {
 
  private:
   Result<std::vector<std::byte>> read_member(const ZipMember& member, std::uint64_t num_bytes) {
-    CKPT_TRY(const auto data, locate_zip_member(source_, directory_, member, num_bytes, out_.problems));
-    CKPT_TRY(const StoragePtr storage, zip_member_storage(source_, member, data.offset_bytes, 0));
+    CKPT_TRY(const auto data, locate_zip_member(source_, *directory_, member, num_bytes, out_.problems));
+    CKPT_TRY(const StoragePtr storage, zip_member_storage(source_, directory_, member, data.offset_bytes, 0));
     return read_member_start(member, data, storage, num_bytes);
   }
 
@@ -91,7 +91,7 @@ class NpzPeek {
   }
 
   const SourcePtr& source_;
-  const ZipDirectory& directory_;
+  const ZipDirectoryPtr& directory_;
   const PeekOptions& options_;
   Checkpoint& out_;
 };
@@ -142,9 +142,9 @@ Result<Checkpoint> peek(const std::filesystem::path& path, const PeekOptions& op
   out.file_bytes = source->size_bytes();
   out.attributes = out.tree.add_dict({});
   out.root = out.attributes;
-  CKPT_TRY(const ZipDirectory directory, read_zip_directory(source, options.limits, out.problems));
-  CKPT_CHECK(check_extents(directory));
-  if (is_torch_zip(directory)) {
+  CKPT_TRY(const ZipDirectoryPtr directory, read_zip_directory(source, options.limits, out.problems));
+  CKPT_CHECK(check_extents(*directory));
+  if (is_torch_zip(*directory)) {
     out.format = Format::torch;
     if (options.values) CKPT_CHECK(read_torch_zip(source, directory, read, out));
     return out;

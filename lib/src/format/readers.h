@@ -12,9 +12,9 @@ namespace netcl::ckpt {
 
 Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 /// npz and `.netcl` (an npz with a `__netcl_meta__` member).
-Result<void> read_npz(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options,
+Result<void> read_npz(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
                       Checkpoint& out);
-Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options,
+Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
                             Checkpoint& out);
 Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);

@@ -56,7 +56,7 @@ Result<StorageId> parse_storage_id(const PickleGraph& g, PickleId id) {
 
 class TorchZipReader {
  public:
-  TorchZipReader(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options, Checkpoint& out)
+  TorchZipReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options, Checkpoint& out)
       : source_(source), directory_(directory), options_(options), out_(out) {}
 
   Result<void> read() {
@@ -91,7 +91,7 @@ class TorchZipReader {
   /// The pickle nearest the top; a second one is a second checkpoint that other readers may prefer.
   Result<std::string> find_pickle() {
     std::vector<std::string> found;
-    for (const ZipMember& m : directory_.members) {
+    for (const ZipMember& m : directory_->members) {
       if (m.name == kPickle || m.name.ends_with("/data.pkl")) found.push_back(m.name);
     }
     std::stable_sort(found.begin(), found.end(), [](const std::string& a, const std::string& b) {
@@ -105,16 +105,16 @@ class TorchZipReader {
   }
 
   Result<void> locate_members() {
-    std::vector<std::uint64_t> data_offsets(directory_.members.size(), 0);
-    for (std::size_t i = 0; i < directory_.members.size(); ++i) {
-      const ZipMember& m = directory_.members[i];
-      CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, directory_, m, 0, out_.problems));
+    std::vector<std::uint64_t> data_offsets(directory_->members.size(), 0);
+    for (std::size_t i = 0; i < directory_->members.size(); ++i) {
+      const ZipMember& m = directory_->members[i];
+      CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, *directory_, m, 0, out_.problems));
       data_offsets[i] = data.offset_bytes;
-      CKPT_TRY(StoragePtr storage, zip_member_storage(source_, m, data.offset_bytes, 0));
+      CKPT_TRY(StoragePtr storage, zip_member_storage(source_, directory_, m, data.offset_bytes, 0));
       if (options_.thorough) out_.members.push_back({m.name, storage});
       members_.emplace(m.name, std::move(storage));
     }
-    if (options_.thorough) check_zip_layout(source_, directory_, data_offsets, out_.problems);
+    if (options_.thorough) check_zip_layout(source_, *directory_, data_offsets, out_.problems);
     return {};
   }
 
@@ -142,7 +142,7 @@ class TorchZipReader {
   }
 
   const SourcePtr& source_;
-  const ZipDirectory& directory_;
+  const ZipDirectoryPtr& directory_;
   const ReadOptions& options_;
   Checkpoint& out_;
   std::string root_;
@@ -255,7 +255,7 @@ class TorchLegacyReader {
 
 }  // namespace
 
-Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectory& directory, const ReadOptions& options,
+Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
                             Checkpoint& out) {
   out.format = Format::torch;
   return TorchZipReader(source, directory, options, out).read();

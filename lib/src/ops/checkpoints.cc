@@ -6,8 +6,6 @@
 #include "netcl/ckpt/checkpoints.h"
 
 #include <sys/stat.h>
-#include <tbb/global_control.h>
-#include <tbb/parallel_for.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +16,7 @@
 #include <set>
 #include <tuple>
 
+#include "base/parallel.h"
 #include "base/try.h"
 #include "format/peek.h"
 #include "format/readers.h"
@@ -317,13 +316,8 @@ void look_at_folder(const ScanOptions& options, CheckpointInfo& info) {
 
 void look_at_all(std::vector<CheckpointInfo>& list, const ScanOptions& options) {
   constexpr std::size_t kWorthThreads = 64;
-  if (options.jobs == 1 || list.size() < kWorthThreads) {
-    for (CheckpointInfo& info : list) look_at(info, options);
-    return;
-  }
-  std::optional<tbb::global_control> cap;
-  if (options.jobs > 1) cap.emplace(tbb::global_control::max_allowed_parallelism, options.jobs);
-  tbb::parallel_for(std::size_t{0}, list.size(), [&](std::size_t i) { look_at(list[i], options); });
+  parallel_for(list.size() < kWorthThreads ? 1 : thread_count(options.jobs), list.size(),
+               [&](std::size_t i) { look_at(list[i], options); });
 }
 
 // ---- the best ---------------------------------------------------------------------------------------

@@ -1,0 +1,82 @@
+// What a file is, found by its content; and what is said of one that is no checkpoint.
+#include "netcl/ckpt/format.h"
+
+#include "catch.h"
+#include "sample.h"
+
+using namespace netcl::ckpt;
+
+namespace {
+
+Result<Checkpoint> read(const TemporaryFolder& folder, const char* name, std::string_view bytes) {
+  write_text(folder.path / name, bytes);
+  return read_checkpoint(folder.path / name);
+}
+
+std::string npy_of_two_bytes() {
+  std::string header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }";
+  header.resize(117, ' ');
+  return "\x93NUMPY" + std::string("\x01\x00\x76\x00", 4) + header + "\nab";
+}
+
+}  // namespace
+
+TEST_CASE("format: found by content, whatever the name; a wrong name is noted", "[format]") {
+  const TemporaryFolder folder;
+  const std::string pickle("\x80\x02}q\0X\1\0\0\0aK\1s.", 15);
+  const std::string safetensors =
+      std::string("\x38\0\0\0\0\0\0\0", 8) + R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}   ab)";
+  struct Case {
+    const char* name;
+    std::string bytes;
+    Format format;
+    bool noted;
+  };
+  const std::vector<Case> cases = {
+      {"a.npy", npy_of_two_bytes(), Format::npy, false},
+      {"a.pkl", npy_of_two_bytes(), Format::npy, true},
+      {"a.pkl", pickle, Format::pickle, false},
+      {"a.npz", pickle, Format::pickle, true},
+      {"a.bin", pickle, Format::pickle, false},
+      {"a.pkl", "(dp0\nS'a'\nI1\ns.", Format::pickle, false},
+      {"a", "(dp0\nS'a'\nI1\ns.", Format::pickle, false},
+      {"a.safetensors", safetensors, Format::safetensors, false},
+      {"a.pt", safetensors, Format::safetensors, true},
+      {"empty.npz", std::string("PK\5\6") + std::string(18, '\0'), Format::npz, false},
+  };
+  for (const Case& c : cases) {
+    INFO(c.name << " " << to_string(c.format));
+    const auto checkpoint = read(folder, c.name, c.bytes);
+    REQUIRE(checkpoint);
+    CHECK(checkpoint->format == c.format);
+    const bool noted = std::any_of(checkpoint->problems.begin(), checkpoint->problems.end(),
+                                   [](const Problem& p) { return p.code == std::string("extension-mismatch"); });
+    CHECK(noted == c.noted);
+  }
+}
+
+TEST_CASE("format: a stranger is named", "[format][hostile]") {
+  const TemporaryFolder folder;
+  struct Case {
+    const char* name;
+    std::string bytes;
+    const char* says;
+  };
+  const std::vector<Case> cases = {
+      {"a.npz", "", "empty"},
+      {"a.npz", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"},
+      {"a.safetensors", "<!DOCTYPE html>\n<html></html>\n", "web page"},
+      {"a.npz", "\x1f\x8b\x08", "gzip"},
+      {"a.npz", std::string(4096, '\0'), "zeros"},
+      {"a.npz", "hello, world\n", "not a checkpoint"},
+  };
+  for (const Case& c : cases) {
+    const auto checkpoint = read(folder, c.name, c.bytes);
+    REQUIRE_FALSE(checkpoint);
+    INFO(checkpoint.error().message);
+    CHECK(checkpoint.error().message.find(c.says) != std::string::npos);
+  }
+  const auto missing = read_checkpoint(folder.path / "missing.npz");
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code == ErrorCode::io);
+}

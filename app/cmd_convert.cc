@@ -103,7 +103,8 @@ Run add_convert_options(CLI::App& command) {
   command.add_option("--exclude", convert.exclude, "No tensor or value whose name matches; repeatable")
       ->type_name("GLOB");
   command.footer(
-      "The format follows OUT's extension: .npz .npy .netcl .pkl .pt .safetensors.\n"
+      "The format follows OUT's extension: .npz .npy .netcl .pkl .pt .safetensors; a folder, or a\n"
+      "name that ends with '/', gets a .npy for each tensor.\n"
       "\n"
       "Examples:\n"
       "  netcl-ckpt convert --compression none final.npz fast.npz\n"

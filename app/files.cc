@@ -5,6 +5,8 @@
 #include <array>
 #include <filesystem>
 
+#include "netcl/ckpt/format.h"
+
 namespace netcl::ckpt::app {
 namespace {
 
@@ -31,7 +33,7 @@ Result<FileList> expand_files(const std::vector<std::string>& arguments) {
   out.many = arguments.size() > 1;
   for (const std::string& argument : arguments) {
     std::error_code failed;
-    if (argument == "-" || !fs::is_directory(argument, failed)) {
+    if (argument == "-" || !fs::is_directory(argument, failed) || is_npy_folder(argument)) {
       out.paths.push_back(argument);
       continue;
     }

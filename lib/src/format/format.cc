@@ -9,6 +9,7 @@
 #include "base/endian.h"
 #include "base/try.h"
 #include "container/npy_header.h"
+#include "format/npy_folder.h"
 #include "format/readers.h"
 
 namespace netcl::ckpt {
@@ -163,6 +164,7 @@ Result<Checkpoint> read_checkpoint(SourcePtr source, const std::filesystem::path
 
 Result<Checkpoint> read_checkpoint(const std::filesystem::path& path, const ReadOptions& options) {
   return guarded([&]() -> Result<Checkpoint> {
+    if (is_npy_folder(path)) return read_npy_folder(path, options);
     CKPT_TRY(SourcePtr source, open_file(path));
     return read_checkpoint(std::move(source), path, options);
   });

@@ -1,9 +1,10 @@
-// npz, `.netcl` and npy as plans. Each tensor keeps the order and the byte order in which it lies where
-// an npy header can say them; what else a checkpoint holds goes into the structure document.
+// npz, `.netcl`, npy and a folder of npy files as plans. Each tensor keeps the order and the byte order in which it
+// lies where an npy header can say them; what else a checkpoint holds goes into the structure document.
 #include <unordered_set>
 
 #include "base/try.h"
 #include "container/npy_writer.h"
+#include "format/npy_folder.h"
 #include "format/structure.h"
 #include "format/write_plan.h"
 #include "model/dtype.h"
@@ -85,7 +86,9 @@ Result<WritePlan> plan_npy(const Checkpoint& checkpoint) {
   CKPT_TRY(const auto tensors, list_tensors(checkpoint));
   if (tensors.size() != 1) {
     return fail(ErrorCode::unsupported,
-                "an npy holds one array, this checkpoint has {}; --include one, or write an npz", tensors.size());
+                "an npy holds one array, this checkpoint has {}; --include one, write an npz, or end the output's name "
+                "with '/' for a folder of them",
+                tensors.size());
   }
   CKPT_TRY(const std::string structure, encode_structure(checkpoint, true, true));
   const bool lone = tensors[0].path.empty() || structure.empty();
@@ -93,6 +96,29 @@ Result<WritePlan> plan_npy(const Checkpoint& checkpoint) {
   CKPT_TRY(WritePart part, npy_part(tensors[0].name, checkpoint.tree.tensor(tensors[0].value)));
   WritePlan plan;
   plan.parts.push_back(std::move(part));
+  return plan;
+}
+
+Result<WritePlan> plan_npy_folder(const Checkpoint& checkpoint) {
+  CKPT_TRY(const auto tensors, list_tensors(checkpoint));
+  WritePlan plan;
+  std::unordered_set<std::string> taken;
+  for (const NamedTensor& t : tensors) {
+    CKPT_TRY(WritePart part, npy_part(t.name, checkpoint.tree.tensor(t.value)));
+    part.name = npy_file_name(t.name);
+    constexpr std::size_t kMaxFileNameBytes = 255;
+    if (part.name.size() > kMaxFileNameBytes)
+      return fail_at(ErrorCode::unsupported, t.name, std::nullopt, "the name is too long for a file; --rename it");
+    if (!taken.insert(part.name).second) {
+      return fail_at(ErrorCode::unsupported, t.name, std::nullopt,
+                     "two tensors would get this name; --rename one of them");
+    }
+    plan.parts.push_back(std::move(part));
+  }
+  WritePart structure;
+  structure.name = kStructureMember;
+  CKPT_TRY(structure.head, encode_structure(checkpoint, true, true, true));
+  plan.parts.push_back(std::move(structure));
   return plan;
 }
 

@@ -465,10 +465,11 @@ std::string json_string(std::string_view text) {
 
 Result<std::string> to_plain_json(const Tree& tree, ValueId id) { return JsonWriter(tree, false, false).write(id); }
 
-Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dtypes, bool with_attributes) {
+Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dtypes, bool with_attributes,
+                                     bool even_if_flat) {
   const Tree& tree = checkpoint.tree;
   with_attributes = with_attributes && !tree.entries(checkpoint.attributes).empty();
-  if (is_flat(checkpoint, name_dtypes) && !with_attributes) return std::string();
+  if (!even_if_flat && is_flat(checkpoint, name_dtypes) && !with_attributes) return std::string();
   CKPT_TRY(const std::string state, JsonWriter(tree, true, name_dtypes).write(checkpoint.root));
   std::string out = fmt::format("{{\"netcl-ckpt\":1,\"state\":{}", state);
   if (with_attributes) {

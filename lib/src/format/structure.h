@@ -24,17 +24,18 @@
 //   {"$scalar": [DESCR, HEX]}  a NumPy scalar, little-endian
 //
 // npz: the archive's comment, which NumPy and netcl pass over, or from 64 KiB on the member
-// `__netcl_ckpt__.json`. safetensors: `__metadata__["netcl-ckpt"]`.
+// `__netcl_ckpt__.json`. A folder of npy files: always a file of that name, which also gives the order. safetensors: `__metadata__["netcl-ckpt"]`.
 
 namespace netcl::ckpt {
 
 inline constexpr std::string_view kStructureMember = "__netcl_ckpt__.json";
 inline constexpr std::string_view kStructureKey = "netcl-ckpt";
 
-/// The structure of `checkpoint`, or "" where a flat list of tensors says it all. `name_dtypes`: write
-/// the dtypes that NumPy lacks. `with_attributes`: attributes too.
+/// The structure of `checkpoint`, or "" where a flat list of tensors says it all and `even_if_flat` is
+/// not set. `name_dtypes`: write the dtypes that NumPy lacks. `with_attributes`: attributes too.
 /// Errors: unsafe for an opaque value; unsupported for a value that contains itself.
-Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dtypes, bool with_attributes);
+Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dtypes, bool with_attributes,
+                                     bool even_if_flat = false);
 
 /// Rebuilds `checkpoint.root` and, where the document has them, its attributes from the flat dict that
 /// root is now. A tensor that the document does not name stays at the top.

@@ -14,7 +14,7 @@ namespace netcl::ckpt {
 /// One piece of the file to be written: literal bytes, then a payload that is pulled when its turn
 /// comes. In a zip a part is a member, elsewhere parts follow one another.
 struct WritePart {
-  std::string name;  ///< zip: the member's name. Elsewhere the tensor's, for messages
+  std::string name;  ///< zip: the member's name; folder: the file's. Elsewhere the tensor's, for messages
   std::string head;  ///< literal bytes: an npy header, a format's header, opcodes
   /// Bytes of the payload's storage from offset_bytes on, size_bytes() of them, as they lie there; or,
   /// with `in_c_order`, the tensor's elements in C order, little-endian.
@@ -33,7 +33,7 @@ struct WritePart {
   }
 };
 
-/// All of one file, in order. Sizes are exact before the first byte is pulled.
+/// All of one file, in order, or for a folder its files. Sizes are exact before the first byte is pulled.
 struct WritePlan {
   bool zip = false;
   bool best = false;    ///< zip: deflate with the better and slower codec
@@ -50,6 +50,8 @@ struct LayoutOptions {
 };
 Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& options);
 Result<WritePlan> plan_npy(const Checkpoint& checkpoint);
+/// Each part is a file of the folder, `name` its name there.
+Result<WritePlan> plan_npy_folder(const Checkpoint& checkpoint);
 Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint);
 Result<WritePlan> plan_pickle(const Checkpoint& checkpoint);
 Result<WritePlan> plan_torch(const Checkpoint& checkpoint, const LayoutOptions& options);

@@ -63,6 +63,23 @@ class FileSource final : public ByteSource {
   std::string name_;
 };
 
+class ReopeningSource final : public ByteSource {
+ public:
+  ReopeningSource(std::filesystem::path path, std::uint64_t size_bytes)
+      : path_(std::move(path)), name_(path_.string()), size_bytes_(size_bytes) {}
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  const std::string& name() const override { return name_; }
+  Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
+    CKPT_TRY(const SourcePtr source, open_file(path_));
+    return source->read_at(offset_bytes, dst);
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::string name_;
+  std::uint64_t size_bytes_;
+};
+
 class MemorySource final : public ByteSource {
  public:
   MemorySource(std::vector<std::byte> bytes, std::string name) : bytes_(std::move(bytes)), name_(std::move(name)) {}
@@ -155,6 +172,11 @@ Result<SourcePtr> open_standard_input() {
     if (fd < 0) return io_error(errno, "(standard input)", "cannot open");
     return from_descriptor(fd, "(standard input)");
   });
+}
+
+Result<SourcePtr> reopening_file(const std::filesystem::path& path) {
+  CKPT_TRY(const SourcePtr source, open_file(path));
+  return SourcePtr(std::make_shared<ReopeningSource>(path, source->size_bytes()));
 }
 
 SourcePtr memory_source(std::vector<std::byte> bytes, std::string name) {

@@ -19,6 +19,7 @@ const char* to_string(Format format) {
     case Format::netcl: return "netcl";
     case Format::pickle: return "pickle";
     case Format::torch: return "torch";
+    case Format::npy_folder: return "npy-folder";
     case Format::torch_legacy: return "torch-legacy";
     case Format::safetensors: return "safetensors";
   }

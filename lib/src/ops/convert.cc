@@ -13,12 +13,14 @@
 #include "base/try.h"
 #include "format/structure.h"
 #include "format/write_plan.h"
+#include "io/output_folder.h"
 #include "model/cast.h"
 #include "model/rebuild.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/output_file.h"
 #include "ops/unsafe.h"
 #include "ops/write_file.h"
+#include "ops/write_folder.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -86,6 +88,9 @@ class Renamer {
 };
 
 Result<Format> target_format(const fs::path& out, const ConvertOptions& options) {
+  std::error_code ignored;
+  const bool folder = !options.sink && (!out.has_filename() || fs::is_directory(out, ignored));
+  if (folder && (!options.to || *options.to == Format::npy)) return Format::npy_folder;
   if (options.to) return *options.to;
   std::string extension = out.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
@@ -102,7 +107,8 @@ Result<Format> target_format(const fs::path& out, const ConvertOptions& options)
   for (const auto& [known, format] : kExtensions) {
     if (extension == known) return format;
   }
-  return fail(ErrorCode::invalid_argument, "cannot tell the format from '{}'; say it with --to",
+  return fail(ErrorCode::invalid_argument,
+              "cannot tell the format from '{}'; say it with --to, or end a folder's name with '/'",
               out.filename().string());
 }
 
@@ -171,6 +177,7 @@ Result<WritePlan> plan_for(Format format, const Checkpoint& checkpoint, const La
       }
       return plan_npz(checkpoint, layout);
     case Format::npy: return plan_npy(checkpoint);
+    case Format::npy_folder: return plan_npy_folder(checkpoint);
     case Format::safetensors: return plan_safetensors(checkpoint);
     case Format::pickle: return plan_pickle(checkpoint);
     case Format::torch: return plan_torch(checkpoint, layout);
@@ -197,13 +204,8 @@ Result<void> compare(const Tensor& a, const Tensor& b) {
   return {};
 }
 
-/// Reads the temporary file back and compares every tensor with what it was made from.
-Result<void> verify_written(const SourcePtr& written, const fs::path& out, const Checkpoint& from,
-                            const ConvertOptions& options) {
-  ReadOptions read;
-  read.limits = options.limits;
-  read.sidecar = false;
-  CKPT_TRY(const Checkpoint back, read_checkpoint(written, out, read));
+/// Compares every tensor of what was written with what it was made from.
+Result<void> verify_written(const Checkpoint& back, const Checkpoint& from, const ConvertOptions& options) {
   CKPT_TRY(const auto expected, list_tensors(from, options.limits));
   CKPT_TRY(const auto found, list_tensors(back, options.limits));
   if (found.size() != expected.size()) {
@@ -278,6 +280,34 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     return report;
   }
 
+  WriteControl control;
+  control.jobs = options.jobs;
+  control.progress = options.progress;
+  control.cancel = options.cancel;
+  ReadOptions read;
+  read.limits = options.limits;
+  read.sidecar = false;
+  const auto check_overflows = [&]() -> Result<void> {
+    report.overflows = *overflows;
+    if (!options.strict || report.overflows == 0) return {};
+    return fail(ErrorCode::invalid_argument, "{} numbers do not fit the target's range and would become Inf",
+                report.overflows);
+  };
+  if (report.format == Format::npy_folder) {
+    if (options.replace && fs::exists(out) && !fs::is_empty(out) && !is_npy_folder(out))
+      return fail(ErrorCode::invalid_argument, "the folder {} was not written by convert: it is not replaced",
+                  out.string());
+    CKPT_TRY(OutputFolder folder, OutputFolder::create(out, options.replace));
+    CKPT_TRY(report.file_bytes, write_folder(plan, folder.path(), control));
+    CKPT_CHECK(check_overflows());
+    if (options.verify) {
+      CKPT_TRY(const Checkpoint back, read_checkpoint(folder.path(), read));
+      CKPT_CHECK(verify_written(back, in, options));
+    }
+    CKPT_CHECK(folder.commit());
+    return report;
+  }
+
   const bool to_sink = static_cast<bool>(options.sink);
   const fs::path target = to_sink ? fs::temp_directory_path() / "netcl-ckpt-output" : out;
   CKPT_TRY(OutputFile file, OutputFile::create(target, options.replace || to_sink));
@@ -287,19 +317,12 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     CKPT_CHECK(side.write_at(0, std::as_bytes(std::span(*sidecar))));
     json.emplace(std::move(side));
   }
-  WriteControl control;
-  control.jobs = options.jobs;
-  control.progress = options.progress;
-  control.cancel = options.cancel;
   CKPT_TRY(report.file_bytes, write_file(plan, file, control));
-  report.overflows = *overflows;
-  if (options.strict && report.overflows > 0) {
-    return fail(ErrorCode::invalid_argument, "{} numbers do not fit the target's range and would become Inf",
-                report.overflows);
-  }
+  CKPT_CHECK(check_overflows());
   if (options.verify) {
     CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));
-    CKPT_CHECK(verify_written(written, out, in, options));
+    CKPT_TRY(const Checkpoint back, read_checkpoint(written, out, read));
+    CKPT_CHECK(verify_written(back, in, options));
   }
   if (to_sink) {
     CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));

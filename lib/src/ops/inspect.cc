@@ -197,7 +197,10 @@ class Buffer {
 class Job {
  public:
   Job(const Tensor& tensor, TensorInfo& info, const InspectOptions& options)
-      : tensor_(tensor), info_(info), hash_(options.hash || options.identity), stats_(options.stats && has_stats(tensor.dtype)) {
+      : tensor_(tensor),
+        info_(info),
+        hash_(options.hash || options.identity),
+        stats_(options.stats && has_stats(tensor.dtype)) {
     const bool contiguous = tensor.is_c_contiguous() || tensor.is_f_contiguous();
     divided_ = !hash_ && contiguous && tensor.storage->seekable() && info.size_bytes > kPartBytes &&
                tensor.offset_bytes <= tensor.storage->size_bytes() &&

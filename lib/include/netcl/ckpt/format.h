@@ -18,6 +18,9 @@ struct ReadOptions {
   bool thorough = false;
 };
 
+/// True where `path` is a folder of npy files that convert wrote: one checkpoint, not several.
+bool is_npy_folder(const std::filesystem::path& path);
+
 /// Opens a checkpoint. The format is found by content, never by the extension alone; a wrong
 /// extension is noted in `problems`. Reads directories and headers, no payload; runs nothing.
 /// Errors: io; unsupported where it is no checkpoint (the message names what it looks like: an LFS

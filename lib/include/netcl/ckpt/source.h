@@ -37,6 +37,10 @@ using SourcePtr = std::shared_ptr<const ByteSource>;
 /// Errors: io (missing, a directory, no permission).
 Result<SourcePtr> open_file(const std::filesystem::path& path);
 
+/// `path`, opened for each read anew: a folder may have more files than a process may hold open.
+/// Errors: io; truncated where the file has become shorter since.
+Result<SourcePtr> reopening_file(const std::filesystem::path& path);
+
 /// Standard input, as open_file() treats a pipe.
 Result<SourcePtr> open_standard_input();
 

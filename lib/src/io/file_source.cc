@@ -24,14 +24,15 @@ tl::unexpected<Error> io_error(int number, const std::string& file, std::string_
 
 class FileSource final : public ByteSource {
  public:
-  FileSource(int fd, std::uint64_t size_bytes, std::string name)
-      : fd_(fd), size_bytes_(size_bytes), name_(std::move(name)) {}
+  FileSource(int fd, std::uint64_t size_bytes, std::string name, std::optional<FileId> id = {})
+      : fd_(fd), size_bytes_(size_bytes), name_(std::move(name)), id_(id) {}
   ~FileSource() override { ::close(fd_); }
   FileSource(const FileSource&) = delete;
   FileSource& operator=(const FileSource&) = delete;
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
   const std::string& name() const override { return name_; }
+  std::optional<FileId> file_id() const override { return id_; }
 
   Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
     if (offset_bytes > size_bytes_ || dst.size() > size_bytes_ - offset_bytes) return ends_early(size_bytes_);
@@ -61,6 +62,7 @@ class FileSource final : public ByteSource {
   int fd_;
   std::uint64_t size_bytes_;
   std::string name_;
+  std::optional<FileId> id_;
 };
 
 class ReopeningSource final : public ByteSource {
@@ -149,7 +151,8 @@ Result<SourcePtr> from_descriptor(int fd, const std::string& name) {
     return io_error(EISDIR, name, "");
   }
   if (S_ISREG(st.st_mode)) {
-    return SourcePtr(std::make_shared<FileSource>(fd, static_cast<std::uint64_t>(st.st_size), name));
+    return SourcePtr(
+        std::make_shared<FileSource>(fd, static_cast<std::uint64_t>(st.st_size), name, FileId{st.st_dev, st.st_ino}));
   }
   auto copy = spool(fd, name);
   ::close(fd);

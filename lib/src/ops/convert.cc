@@ -2,7 +2,6 @@
 // them into a temporary file that takes the target's place when it is whole.
 #include "netcl/ckpt/convert.h"
 
-#include <regex.h>
 #include <algorithm>
 #include <array>
 #include <mutex>
@@ -18,6 +17,7 @@
 #include "model/rebuild.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/output_file.h"
+#include "ops/renamer.h"
 #include "ops/unsafe.h"
 #include "ops/write_file.h"
 #include "ops/write_folder.h"
@@ -30,62 +30,6 @@ namespace fs = std::filesystem;
 bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
   return std::any_of(globs.begin(), globs.end(), [&](const std::string& g) { return glob_match(g, name); });
 }
-
-/// One --rename. POSIX regular expressions: std::regex recurses on the text's length.
-class Renamer {
- public:
-  static Result<Renamer> compile(const std::string& pattern, std::string replacement) {
-    Renamer r;
-    r.replacement_ = std::move(replacement);
-    r.regex_.reset(new regex_t);
-    if (const int status = ::regcomp(r.regex_.get(), pattern.c_str(), REG_EXTENDED); status != 0) {
-      char why[128];
-      ::regerror(status, r.regex_.get(), why, sizeof why);
-      delete r.regex_.release();
-      return fail(ErrorCode::invalid_argument, "'{}' is no regular expression: {}", pattern, why);
-    }
-    return r;
-  }
-
-  /// Every match that is not empty is replaced.
-  std::string apply(const std::string& name) const {
-    std::string out;
-    std::size_t at = 0;
-    std::array<regmatch_t, 10> groups;
-    while (at < name.size() &&
-           ::regexec(regex_.get(), name.c_str() + at, groups.size(), groups.data(), at > 0 ? REG_NOTBOL : 0) == 0 &&
-           groups[0].rm_eo > groups[0].rm_so) {
-      out.append(name, at, static_cast<std::size_t>(groups[0].rm_so));
-      for (std::size_t i = 0; i < replacement_.size(); ++i) {
-        const char c = replacement_[i];
-        if (c != '\\' || i + 1 == replacement_.size()) {
-          out += c;
-          continue;
-        }
-        const char next = replacement_[++i];
-        const std::size_t group = static_cast<std::size_t>(next - '0');
-        if (next < '0' || next > '9') {
-          out += next;
-        } else if (groups[group].rm_so >= 0) {
-          out.append(name, at + static_cast<std::size_t>(groups[group].rm_so),
-                     static_cast<std::size_t>(groups[group].rm_eo - groups[group].rm_so));
-        }
-      }
-      at += static_cast<std::size_t>(groups[0].rm_eo);
-    }
-    return out.append(name, std::min(at, name.size()));
-  }
-
- private:
-  struct Free {
-    void operator()(regex_t* r) const {
-      ::regfree(r);
-      delete r;
-    }
-  };
-  std::unique_ptr<regex_t, Free> regex_;
-  std::string replacement_;
-};
 
 Result<Format> target_format(const fs::path& out, const ConvertOptions& options) {
   std::error_code ignored;

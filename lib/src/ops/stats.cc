@@ -10,20 +10,13 @@
 #include "ops/stats.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "base/endian.h"
-
-// One body, several instruction sets. Not under sanitizers: the resolver runs before they are ready.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#define CKPT_VECTOR_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define CKPT_VECTOR_CLONES
-#endif
+#include "base/vector_clones.h"
+#include "model/numbers.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -163,81 +156,9 @@ CKPT_VECTOR_CLONES void scan(const std::uint16_t* x, std::size_t n, Block& b) { 
 CKPT_VECTOR_CLONES void scan(const std::uint32_t* x, std::size_t n, Block& b) { scan_numbers(x, n, b); }
 CKPT_VECTOR_CLONES void scan(const std::uint64_t* x, std::size_t n, Block& b) { scan_numbers(x, n, b); }
 
-/// Branch-free, so that it vectorises; no arithmetic on subnormals, which is slow.
-inline float widen_float16(std::uint16_t h) {
-  constexpr std::uint32_t kExponent = 0x7c00U << 13;
-  constexpr float kSmallestNormal = 0x1p-14f;
-  const std::uint32_t shifted = (h & 0x7fffU) << 13;
-  const std::uint32_t exponent = shifted & kExponent;
-  const std::uint32_t rebased = shifted + ((127U - 15U) << 23);
-  const std::uint32_t special = rebased + ((128U - 16U) << 23);
-  const float subnormal = std::bit_cast<float>(rebased + (1U << 23)) - kSmallestNormal;
-  const std::uint32_t magnitude = exponent == kExponent ? special
-                                  : exponent == 0       ? std::bit_cast<std::uint32_t>(subnormal)
-                                                        : rebased;
-  return std::bit_cast<float>(magnitude | std::uint32_t{h & 0x8000U} << 16);
-}
-
-CKPT_VECTOR_CLONES void widen_float16(const std::byte* from, std::size_t n, float* to) {
-  for (std::size_t i = 0; i < n; ++i) to[i] = widen_float16(load_le<std::uint16_t>(from + 2 * i));
-}
-
-CKPT_VECTOR_CLONES void widen_bfloat16(const std::byte* from, std::size_t n, float* to) {
-  for (std::size_t i = 0; i < n; ++i) {
-    to[i] = std::bit_cast<float>(std::uint32_t{load_le<std::uint16_t>(from + 2 * i)} << 16);
-  }
-}
-
-/// The 256 values of an 8-bit float, after the OCP specification and ml_dtypes.
-std::array<float, 256> float8_table(ScalarType type) {
-  std::array<float, 256> table{};
-  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-  constexpr float kInf = std::numeric_limits<float>::infinity();
-  if (type == ScalarType::float8_e8m0fnu) {
-    for (int code = 0; code < 256; ++code) table[code] = code == 255 ? kNan : std::ldexp(1.0f, code - 127);
-    return table;
-  }
-  const bool e4m3 = type == ScalarType::float8_e4m3fn || type == ScalarType::float8_e4m3fnuz;
-  const bool unsigned_zero = type == ScalarType::float8_e4m3fnuz || type == ScalarType::float8_e5m2fnuz;
-  const int mantissa_bits = e4m3 ? 3 : 2;
-  const int bias = (e4m3 ? 7 : 15) + (unsigned_zero ? 1 : 0);
-  for (int code = 0; code < 256; ++code) {
-    const int exponent = (code & 0x7f) >> mantissa_bits;
-    const int mantissa = code & ((1 << mantissa_bits) - 1);
-    const int implied = exponent == 0 ? 0 : 1 << mantissa_bits;
-    float value = std::ldexp(static_cast<float>(implied + mantissa), std::max(exponent, 1) - bias - mantissa_bits);
-    if (type == ScalarType::float8_e4m3fn && (code & 0x7f) == 0x7f) value = kNan;
-    if (type == ScalarType::float8_e5m2 && exponent == 31) value = mantissa == 0 ? kInf : kNan;
-    table[code] = (code & 0x80) != 0 ? -value : value;
-  }
-  if (unsigned_zero) table[0x80] = kNan;
-  return table;
-}
-
-/// Types whose elements are widened to float before they are scanned.
-bool is_narrow(ScalarType type) {
-  switch (type) {
-    case ScalarType::float16:
-    case ScalarType::bfloat16:
-    case ScalarType::float8_e4m3fn:
-    case ScalarType::float8_e5m2:
-    case ScalarType::float8_e4m3fnuz:
-    case ScalarType::float8_e5m2fnuz:
-    case ScalarType::float8_e8m0fnu: return true;
-    default: return false;
-  }
-}
-
-void widen(ScalarType type, std::span<const std::byte> from, float* to) {
-  if (type == ScalarType::float16) return widen_float16(from.data(), from.size() / 2, to);
-  if (type == ScalarType::bfloat16) return widen_bfloat16(from.data(), from.size() / 2, to);
-  const auto table = float8_table(type);
-  for (std::size_t i = 0; i < from.size(); ++i) to[i] = table[static_cast<std::uint8_t>(from[i])];
-}
-
 }  // namespace
 
-bool has_stats(const DType& dtype) { return dtype.type <= ScalarType::float64 || is_narrow(dtype.type); }
+bool has_stats(const DType& dtype) { return dtype.type <= ScalarType::float64 || is_narrow_float(dtype.type); }
 
 StatsPart::StatsPart(const DType& dtype, std::uint64_t first_element, std::uint64_t num_elements)
     : type_(dtype.type),
@@ -305,7 +226,7 @@ void StatsPart::add(std::span<const std::byte> elements) {
   }
   const bool wide = type_ == ScalarType::float16 || type_ == ScalarType::bfloat16;
   floats_.resize(elements.size() / (wide ? 2 : 1));
-  widen(type_, elements, floats_.data());
+  widen_to_float(type_, elements, floats_.data());
   add_numbers(floats_.data(), floats_.size());
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,13 @@
 #include "netcl/ckpt/error.h"
 
 namespace netcl::ckpt {
+
+/// What tells a file from every other one while it is open.
+struct FileId {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  bool operator==(const FileId&) const = default;
+};
 
 /// Bytes that can be read at any position: a file, or memory.
 /// Threads: all members may be called concurrently.
@@ -28,6 +36,9 @@ class ByteSource {
 
   /// What errors call it: the path, or "(standard input)".
   virtual const std::string& name() const = 0;
+
+  /// Nothing for memory, and for a pipe's copy.
+  virtual std::optional<FileId> file_id() const { return std::nullopt; }
 };
 
 using SourcePtr = std::shared_ptr<const ByteSource>;

@@ -1,0 +1,58 @@
+// Renaming by regular expressions. POSIX's, because std::regex recurses on the text's length, and names
+// come from files.
+#include "ops/renamer.h"
+
+#include <array>
+#include <optional>
+
+#include "base/try.h"
+
+namespace netcl::ckpt {
+
+Result<Renamer> Renamer::compile(const std::string& pattern, std::string replacement) {
+  auto regex = std::make_unique<regex_t>();
+  if (const int status = ::regcomp(regex.get(), pattern.c_str(), REG_EXTENDED); status != 0) {
+    char why[128];
+    ::regerror(status, regex.get(), why, sizeof why);
+    return fail(ErrorCode::invalid_argument, "'{}' is no regular expression: {}", pattern, why);
+  }
+  Renamer r;
+  r.regex_.reset(regex.release());
+  r.replacement_ = std::move(replacement);
+  return r;
+}
+
+std::string Renamer::apply(const std::string& name) const {
+  std::string out;
+  std::size_t at = 0;
+  std::optional<std::size_t> last_end;
+  std::array<regmatch_t, 10> groups;
+  const auto group_text = [&](std::size_t group) {
+    const auto [begin, end] = groups[group];
+    return begin < 0 ? std::string() : name.substr(at + static_cast<std::size_t>(begin), end - begin);
+  };
+  while (::regexec(regex_.get(), name.c_str() + at, groups.size(), groups.data(), at > 0 ? REG_NOTBOL : 0) == 0) {
+    const bool empty = groups[0].rm_eo == groups[0].rm_so;
+    out.append(name, at, static_cast<std::size_t>(groups[0].rm_so));
+    if (!empty || last_end != at + static_cast<std::size_t>(groups[0].rm_so)) {
+      for (std::size_t i = 0; i < replacement_.size(); ++i) {
+        if (replacement_[i] != '\\' || i + 1 == replacement_.size()) {
+          out += replacement_[i];
+        } else if (const char next = replacement_[++i]; next >= '0' && next <= '9') {
+          out += group_text(static_cast<std::size_t>(next - '0'));
+        } else {
+          out += next;
+        }
+      }
+    }
+    at += static_cast<std::size_t>(groups[0].rm_eo);
+    last_end = at;
+    if (empty) {
+      if (at >= name.size()) return out;
+      out += name[at++];
+    }
+  }
+  return out.append(name, at);
+}
+
+}  // namespace netcl::ckpt

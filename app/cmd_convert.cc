@@ -28,30 +28,9 @@ struct Options {
   ConvertOptions convert;
 };
 
-/// OLD=NEW, cut at the first "=" that no backslash escapes.
-bool split_rename(const std::string& text, std::pair<std::string, std::string>& rename) {
-  std::string left;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 1 < text.size() && text[i + 1] == '=') {
-      left += text[++i];
-    } else if (text[i] == '=') {
-      rename = {left, text.substr(i + 1)};
-      return !left.empty();
-    } else {
-      left += text[i];
-    }
-  }
-  return false;
-}
-
 int run(Options& options) {
   options.common.apply();
-  for (const std::string& text : options.renames) {
-    if (!split_rename(text, options.convert.renames.emplace_back())) {
-      log_error(fmt::format("--rename takes OLD=NEW, not '{}'", text));
-      return kFailed;
-    }
-  }
+  if (!parse_renames("--rename", options.renames, options.convert.renames)) return kFailed;
   const bool to_output = options.out == "-";
   if (to_output && !options.convert.to) {
     log_error("standard output has no extension; say the format with --to");

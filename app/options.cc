@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <cstring>
@@ -24,6 +25,24 @@ void CommonOptions::add_to(CLI::App& command) {
 void CommonOptions::apply() const {
   if (quiet) set_verbosity(Verbosity::quiet);
   if (verbose) set_verbosity(Verbosity::verbose);
+}
+
+bool parse_renames(const char* option, const std::vector<std::string>& texts,
+                   std::vector<std::pair<std::string, std::string>>& renames) {
+  for (const std::string& text : texts) {
+    std::string left;
+    std::size_t at = 0;
+    for (; at < text.size() && text[at] != '='; ++at) {
+      if (text[at] == '\\' && at + 1 < text.size() && text[at + 1] == '=') ++at;
+      left += text[at];
+    }
+    if (at == text.size() || left.empty()) {
+      log_error(fmt::format("{} takes OLD=NEW, not '{}'", option, text));
+      return false;
+    }
+    renames.emplace_back(std::move(left), text.substr(at + 1));
+  }
+  return true;
 }
 
 int finish(Output& out, int code) {

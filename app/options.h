@@ -1,5 +1,9 @@
 #pragma once
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "terminal.h"
 
 namespace CLI {
@@ -19,6 +23,10 @@ struct CommonOptions {
   /// Before the first line is logged.
   void apply() const;
 };
+
+/// Each OLD=NEW, cut at the first "=" that no backslash escapes. False after an error has been logged.
+bool parse_renames(const char* option, const std::vector<std::string>& texts,
+                   std::vector<std::pair<std::string, std::string>>& renames);
 
 /// The last thing a command does: `code`, or 2 where standard output could not be written.
 int finish(Output& out, int code);

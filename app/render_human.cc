@@ -339,4 +339,145 @@ void render_human(const VerifyReport& report, const HumanOptions& options, Outpu
       << ")\n";
 }
 
+namespace {
+
+std::vector<std::uint64_t> coordinates(std::uint64_t index, const std::vector<std::uint64_t>& shape) {
+  std::vector<std::uint64_t> at(shape.size());
+  for (std::size_t i = shape.size(); i-- > 0; index /= shape[i]) at[i] = index % shape[i];
+  return at;
+}
+
+/// How far a tensor went, ‖a - b‖ against ‖a‖, from 1e-8 (an empty bar) to 1 (a full one) by decades.
+std::string moved_bar(const TensorDiff& t, bool unicode) {
+  if (t.change != TensorChange::values || !t.figures) return "";
+  constexpr int kCells = 8;
+  const double moved = t.figures->moved.value_or(t.figures->max_abs ? 1.0 : 0.0);
+  const double decades = moved > 0 ? std::clamp(std::log10(moved) + kCells, 0.0, static_cast<double>(kCells)) : 0.0;
+  std::string bar;
+  for (int i = 0; i < kCells; ++i) bar += i < decades ? (unicode ? "█" : "#") : (unicode ? "░" : ".");
+  return bar;
+}
+
+std::string side_text(const DiffSide& side) { return escape(side.dtype.name()) + " " + shape_text(side.shape); }
+
+std::string number_text(std::optional<DiffPeak> peak) {
+  return peak ? fmt::format("{:.4g}", static_cast<double>(peak->value)) : "0";
+}
+
+/// What differs, in a few words; the figures have columns of their own.
+std::string change_text(const TensorDiff& t) {
+  switch (t.change) {
+    case TensorChange::same: return "the same";
+    case TensorChange::only_in_a: return "only in the first";
+    case TensorChange::only_in_b: return "only in the second";
+    case TensorChange::dtype:
+    case TensorChange::shape: return side_text(*t.a) + " became " + side_text(*t.b);
+    case TensorChange::not_comparable: return "an object array, not compared";
+    case TensorChange::unreadable: return "cannot be read";
+    case TensorChange::values: break;
+  }
+  return fmt::format("{} of {}", grouped(t.differing), grouped(t.num_elements));
+}
+
+const char* mark_of(TensorChange change) {
+  switch (change) {
+    case TensorChange::same: return " ";
+    case TensorChange::only_in_a: return "-";
+    case TensorChange::only_in_b: return "+";
+    case TensorChange::not_comparable:
+    case TensorChange::unreadable: return "?";
+    default: return "~";
+  }
+}
+
+void write_elements(const TensorDiff& t, Output& out) {
+  for (const DiffElement& e : t.elements) {
+    out << fmt::format("      [{}]  {}  {}\n", fmt::join(coordinates(e.index, t.b->shape), ", "), escape(e.a),
+                       escape(e.b));
+  }
+  if (!t.elements.empty() && t.differing > t.elements.size())
+    out << fmt::format("      … {} more\n", grouped(t.differing - t.elements.size()));
+}
+
+}  // namespace
+
+std::vector<const TensorDiff*> shown_tensors(const DiffReport& report, const DiffView& view) {
+  std::vector<const TensorDiff*> shown;
+  for (const TensorDiff& t : report.tensors) {
+    if (view.all || t.change != TensorChange::same) shown.push_back(&t);
+  }
+  if (view.by_change) {
+    // What has no figures (a name, a shape) is a larger change than any number.
+    const auto rank = [](const TensorDiff* t) {
+      if (t->change == TensorChange::same) return -1.0;
+      if (!t->figures) return HUGE_VAL;
+      return t->figures->moved.value_or(t->figures->max_abs ? HUGE_VAL : 0.0);
+    };
+    std::stable_sort(shown.begin(), shown.end(),
+                     [&](const TensorDiff* x, const TensorDiff* y) { return rank(x) > rank(y); });
+  }
+  if (view.limit && shown.size() > *view.limit) shown.resize(*view.limit);
+  return shown;
+}
+
+void render_human(const DiffReport& report, const DiffView& view, Output& out) {
+  const Style style{view.terminal.color};
+  const auto shown = shown_tensors(report, view);
+  const bool figures =
+      std::any_of(shown.begin(), shown.end(), [](const TensorDiff* t) { return t->figures.has_value(); });
+  Table table({false, false, true, true, true, true, true, true, false});
+  if (figures) table.add({"", "", "differ", "max abs", "max rel", "max ulp", "rms", "cosine", "moved"});
+  for (const TensorDiff* t : shown) {
+    const std::string name = t->name.empty() ? "(array)" : escape(t->name);
+    if (t->change != TensorChange::values && t->change != TensorChange::same) {
+      table.add_heading(fmt::format("  {}  {}  {}", mark_of(t->change), name, change_text(*t)));
+      continue;
+    }
+    std::vector<std::string> cells = {mark_of(t->change), name, change_text(*t)};
+    if (t->figures) {
+      const DiffFigures& f = *t->figures;
+      cells.insert(cells.end(), {number_text(f.max_abs), number_text(f.max_rel), f.max_ulp ? grouped(*f.max_ulp) : "",
+                                 fmt::format("{:.4g}", f.rms), f.cosine ? fmt::format("{:.6f}", *f.cosine) : ""});
+      std::string bar = moved_bar(*t, view.terminal.unicode);
+      for (const auto& [count, what] : {std::pair{f.nan_appeared, "NaN appeared"},
+                                        {f.nan_vanished, "NaN gone"},
+                                        {f.inf_appeared, "Inf appeared"},
+                                        {f.inf_vanished, "Inf gone"}}) {
+        if (count > 0) bar += fmt::format("  {} {}", grouped(count), what);
+      }
+      cells.push_back(std::move(bar));
+    }
+    cells.resize(9);
+    table.add(std::move(cells));
+  }
+  table.write(out);
+  for (const TensorDiff* t : shown) {
+    if (t->elements.empty()) continue;
+    out << "  " << style.bold(t->name.empty() ? "(array)" : escape(t->name)) << "\n";
+    write_elements(*t, out);
+  }
+  const std::size_t changed = report.tensors.size() - report.count(TensorChange::same);
+  if (!view.all && shown.size() < changed)
+    out << fmt::format("  … {}\n", plural(changed - shown.size(), "tensor") + " more");
+  constexpr std::size_t kMaxMetadataShown = 40;
+  for (std::size_t i = 0; i < std::min(report.metadata.size(), kMaxMetadataShown); ++i) {
+    const MetadataDiff& m = report.metadata[i];
+    const auto text = [](const std::string& value) { return shortened(escape(value), kMaxValueColumns / 2); };
+    out << (!m.a ? "  + " : !m.b ? "  - " : "  ~ ") << escape(m.path) << ": ";
+    out << (!m.a ? text(*m.b) : !m.b ? text(*m.a) : text(*m.a) + " became " + text(*m.b)) << "\n";
+  }
+  if (report.num_metadata > kMaxMetadataShown)
+    out << fmt::format("  … {} more\n", plural(report.num_metadata - kMaxMetadataShown, "value"));
+  if (!report.complete()) {
+    const std::uint64_t open = report.count(TensorChange::not_comparable) + report.count(TensorChange::unreadable);
+    out << style.red("not known") << fmt::format(": {} could not be compared\n", plural(open, "tensor"));
+  } else if (!report.differs) {
+    out << style.green("the same") << fmt::format(": {}\n", plural(report.tensors.size(), "tensor"));
+  }
+  if (!report.differs) return;
+  out << style.red("different") << fmt::format(": {} of {}", grouped(changed), plural(report.tensors.size(), "tensor"));
+  if (report.num_metadata > 0) out << ", " << plural(report.num_metadata, "value") << " of the metadata";
+  out << "\n";
+}
+
 }  // namespace netcl::ckpt::app

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "netcl/ckpt/diff.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/verify.h"
 #include "terminal.h"
@@ -22,6 +25,20 @@ void render_human(const InspectReport& report, const HumanOptions& options, Outp
 
 /// "FILE: sound (…)", or a line for each problem.
 void render_human(const VerifyReport& report, const HumanOptions& options, Output& out);
+
+struct DiffView {
+  Terminal terminal;
+  std::string a, b;                  ///< as named on the command line
+  bool all = false;                  ///< tensors without a difference, too
+  bool by_change = false;            ///< those that moved most first, else in the order of the file
+  std::optional<std::size_t> limit;  ///< of tensors shown
+};
+
+/// The tensors of a report that a view shows, in its order.
+std::vector<const TensorDiff*> shown_tensors(const DiffReport& report, const DiffView& view);
+
+/// A line for each tensor that differs, with a bar for how much it moved, and a summary.
+void render_human(const DiffReport& report, const DiffView& view, Output& out);
 
 /// "13.4 MB"
 std::string bytes_text(std::uint64_t bytes);

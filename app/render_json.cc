@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -304,6 +305,84 @@ void render_json(const std::string& directory, const PruneReport& report, bool d
     c["reason"] = v.reason;
     return c;
   });
+  out << "}\n";
+}
+
+namespace {
+
+Json side_json(const std::optional<DiffSide>& side) {
+  if (!side) return nullptr;
+  return {{"name", escape_invalid(side->name)}, {"dtype", escape_invalid(side->dtype.name())}, {"shape", side->shape}};
+}
+
+Json peak_json(const std::optional<DiffPeak>& peak, bool integral) {
+  if (!peak) return nullptr;
+  return {{"value", integral ? extreme(peak->value) : number(static_cast<double>(peak->value))},
+          {"index", peak->index}};
+}
+
+Json diff_json(const TensorDiff* t) {
+  Json out = {{"name", escape_invalid(t->name)},
+              {"change", to_string(t->change)},
+              {"group", to_string(t->group)},
+              {"a", side_json(t->a)},
+              {"b", side_json(t->b)}};
+  if (t->change == TensorChange::values || t->change == TensorChange::same) {
+    out["elements"] = t->num_elements;
+    out["differing"] = t->differing;
+  }
+  if (t->figures) {
+    const DiffFigures& f = *t->figures;
+    const auto optional = [](const std::optional<double>& v) { return v ? number(*v) : Json(nullptr); };
+    const bool integral = t->b && is_integral(t->b->dtype.type);
+    out["max_abs"] = peak_json(f.max_abs, integral);
+    out["max_rel"] = peak_json(f.max_rel, false);
+    out["max_ulp"] = f.max_ulp ? Json(*f.max_ulp) : Json(nullptr);
+    out["rms"] = number(f.rms);
+    out["cosine"] = optional(f.cosine);
+    out["moved"] = optional(f.moved);
+    out["nan_appeared"] = f.nan_appeared;
+    out["nan_vanished"] = f.nan_vanished;
+    out["inf_appeared"] = f.inf_appeared;
+    out["inf_vanished"] = f.inf_vanished;
+    if (f.histogram) out["decades"] = *f.histogram;
+  }
+  if (!t->elements.empty()) {
+    Json list = Json::array();
+    for (const DiffElement& e : t->elements)
+      list.push_back({{"index", e.index}, {"a", escape_invalid(e.a)}, {"b", escape_invalid(e.b)}});
+    out["listed"] = std::move(list);
+  }
+  if (t->error) out["error"] = escape_invalid(t->error->to_string());
+  return out;
+}
+
+Json metadata_diff_json(const MetadataDiff& m) {
+  const auto side = [](const std::optional<std::string>& text) {
+    return text ? Json(escape_invalid(*text)) : Json(nullptr);
+  };
+  return {{"path", escape_invalid(m.path)}, {"a", side(m.a)}, {"b", side(m.b)}};
+}
+
+}  // namespace
+
+void render_json(const DiffReport& report, const DiffView& view, Output& out) {
+  out << "{\"schema\": \"netcl-ckpt.diff/1\"";
+  write_field(out, "a", escape_invalid(view.a));
+  write_field(out, "b", escape_invalid(view.b));
+  write_field(out, "differs", report.differs);
+  Json totals = {{"tensors", report.tensors.size()}};
+  for (const TensorChange c :
+       {TensorChange::same, TensorChange::values, TensorChange::dtype, TensorChange::shape, TensorChange::only_in_a,
+        TensorChange::only_in_b, TensorChange::not_comparable, TensorChange::unreadable}) {
+    std::string key = to_string(c);
+    std::replace(key.begin(), key.end(), '-', '_');
+    totals[key] = report.count(c);
+  }
+  totals["metadata"] = report.num_metadata;
+  write_field(out, "totals", totals);
+  write_array(out, "tensors", shown_tensors(report, view), diff_json);
+  write_array(out, "metadata", report.metadata, metadata_diff_json);
   out << "}\n";
 }
 

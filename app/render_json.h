@@ -7,6 +7,7 @@
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/strip.h"
 #include "netcl/ckpt/verify.h"
+#include "render_human.h"
 #include "terminal.h"
 
 namespace netcl::ckpt::app {
@@ -28,6 +29,9 @@ void render_json(const StripReport& report, bool dry_run, Output& out);
 void render_json(const std::string& directory, const std::vector<CheckpointInfo>& list, Output& out);
 void render_json(const std::string& directory, const LatestReport& report, Output& out);
 void render_json(const std::string& directory, const PruneReport& report, bool dry_run, Output& out);
+
+/// `diff --json`: "netcl-ckpt.diff/1".
+void render_json(const DiffReport& report, const DiffView& view, Output& out);
 
 /// The object that stands for a file that could not be looked at, where there are others.
 void render_json(const std::string& path, const char* schema, const Error& error, Output& out);

@@ -57,6 +57,10 @@ def make(folder):
     flipped = bytearray(good)
     flipped[good.index(floats(1, 2, 3))] ^= 1
     (folder / "flipped.npz").write_bytes(flipped)
+    moved = npy("<f4", (2, 3), floats(1, 2.5, 3, 4, 5, -6))
+    write_zip(folder / "later.npz", {"model.fc.weight.npy": moved, "model.fc.bias.npy": npy("<f4", (4,), floats(0, 1, 2, 3)),
+                                     "model.extra\x1b[31m.npy": weight, "optimizer.m.fc.weight.npy": weight,
+                                     "optimizer.m.fc.bias.npy": bias, "epoch.npy": npy("<i4", (), struct.pack("<i", 8))})
     (folder / "text.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     (folder / "evil.pkl").write_bytes(pickle.dumps({"model": Evil(), "lr": 0.5}, protocol=2))
     (folder / "empty").mkdir()

@@ -45,7 +45,7 @@ def run_on_terminal(line, **where):
 
 
 def run(prompt, line, folder, tool):
-    environment = {"PATH": f"{tool.parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TERM": "xterm", "TZ": "UTC",
+    environment = {"PATH": f"{tool.parent}:{HERE.parents[1]}/scripts/ci:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TERM": "xterm", "TZ": "UTC",
                    **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}}
     where = {"cwd": folder, "env": environment}
     if prompt == "tty$ ":

@@ -61,6 +61,9 @@ def make(folder):
     write_zip(folder / "later.npz", {"model.fc.weight.npy": moved, "model.fc.bias.npy": npy("<f4", (4,), floats(0, 1, 2, 3)),
                                      "model.extra\x1b[31m.npy": weight, "optimizer.m.fc.weight.npy": weight,
                                      "optimizer.m.fc.bias.npy": bias, "epoch.npy": npy("<i4", (), struct.pack("<i", 8))})
+    for name, third in (("trained.npz", 3), ("nearly.npz", 3 + 2**-22)):
+        write_zip(folder / name, {"model.w.npy": npy("<f4", (3,), floats(1, 2, third)), "optimizer.m.w.npy": weight,
+                                  "epoch.npy": npy("<i8", (), struct.pack("<q", 7))})
     (folder / "text.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     (folder / "evil.pkl").write_bytes(pickle.dumps({"model": Evil(), "lr": 0.5}, protocol=2))
     (folder / "empty").mkdir()

@@ -8,12 +8,21 @@
 // some FUSE) the temporary has a name from the start, and a kill -9 can leave it; a signal that
 // the caller turns into a clean return cannot. rename(2) without fsync, which is what most savers
 // do, may leave an empty file after a power cut: ext4 guards that case, XFS does not.
+//
+// In memory (tmpfs, as /dev/shm is) one lock makes writers of one file take turns, whatever their ranges, and
+// reserving it costs as much as filling it. There the file is mapped once its size is known, and each writer
+// brings in the pages of its own range. MADV_POPULATE_WRITE says where there is no room for them, which a plain
+// store would say by SIGBUS. On disks a mapping gains nothing: the disk is slower than one writer.
 #include "netcl/ckpt/output_file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <random>
@@ -24,6 +33,8 @@ namespace netcl::ckpt {
 namespace {
 
 constexpr int kTries = 16;  // names that some other process may hold
+constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::size_t kWorthMappingBytes = std::size_t{64} << 10;
 
 std::string random_name() {
   std::random_device device;
@@ -40,7 +51,12 @@ struct OutputFile::State {
   int fd = -1;
   std::string temporary;  // its name in the folder; empty while unnamed
 
+  std::byte* mapped = nullptr;
+  std::uint64_t mapped_bytes = 0;
+  std::atomic<bool> populates = true;  // the kernel knows how: Linux 5.14
+
   ~State() {
+    unmap();
     if (!temporary.empty()) ::unlinkat(folder, temporary.c_str(), 0);
     if (fd >= 0) ::close(fd);
     if (folder >= 0) ::close(folder);
@@ -76,6 +92,49 @@ struct OutputFile::State {
       if (errno != EEXIST) break;
     }
     return io_error("cannot write into its folder");
+  }
+
+  void unmap() {
+    if (mapped != nullptr) ::munmap(mapped, mapped_bytes);
+    mapped = nullptr;
+  }
+
+  bool in_memory() const {
+    struct statfs system;
+    return ::fstatfs(fd, &system) == 0 && system.f_type == TMPFS_MAGIC;
+  }
+
+  /// Without it, writing takes the ordinary way.
+  void map(std::uint64_t size_bytes) {
+    if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return;
+    void* const at = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) return;
+    mapped = static_cast<std::byte*>(at);
+    mapped_bytes = size_bytes;
+  }
+
+  /// False where `bytes` have to be written in the ordinary way.
+  Result<bool> write_mapped(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
+    const bool possible = mapped != nullptr && bytes.size() >= kWorthMappingBytes && offset_bytes <= mapped_bytes &&
+                          bytes.size() <= mapped_bytes - offset_bytes && populates.load(std::memory_order_relaxed);
+    if (!possible) return false;
+    const std::uint64_t first = offset_bytes / kPageBytes * kPageBytes;
+    const std::uint64_t end = offset_bytes + bytes.size();
+    while (::madvise(mapped + first, end - first, MADV_POPULATE_WRITE) != 0) {
+      if (errno == EINTR || errno == EAGAIN) continue;
+      if (errno == EINVAL || errno == ENOSYS) {
+        populates = false;
+        return false;
+      }
+      if (errno == EFAULT) errno = ENOSPC;
+      return io_error("cannot write");
+    }
+    std::memcpy(mapped + offset_bytes, bytes.data(), bytes.size());
+    // Whole pages leave the page tables again here, on this thread: at the end one thread would take all out.
+    const std::uint64_t inner = (offset_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+    const std::uint64_t inner_end = end / kPageBytes * kPageBytes;
+    if (inner < inner_end) ::madvise(mapped + inner, inner_end - inner, MADV_DONTNEED);
+    return true;
   }
 
   /// Gives the unnamed file the name `name`; EEXIST in errno where that is taken.
@@ -158,6 +217,16 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& target, bool 
 
 Result<void> OutputFile::preallocate(std::uint64_t size_bytes) {
   if (size_bytes == 0) return {};
+  if (state_->in_memory()) {
+    struct statfs system;
+    if (::fstatfs(state_->fd, &system) == 0 && system.f_blocks > 0 &&
+        size_bytes / static_cast<std::uint64_t>(system.f_bsize) > system.f_bavail) {
+      errno = ENOSPC;
+      return state_->io_error(fmt::format("cannot reserve {} bytes", size_bytes));
+    }
+    state_->map(size_bytes);
+    return {};
+  }
   while (::fallocate(state_->fd, 0, 0, static_cast<off_t>(size_bytes)) != 0) {
     if (errno == EINTR) continue;
     if (errno == EOPNOTSUPP || errno == ENOSYS) return {};
@@ -167,6 +236,8 @@ Result<void> OutputFile::preallocate(std::uint64_t size_bytes) {
 }
 
 Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  CKPT_TRY(const bool written, state_->write_mapped(offset_bytes, bytes));
+  if (written) return {};
   while (!bytes.empty()) {
     const ssize_t n = ::pwrite(state_->fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
     if (n < 0) {
@@ -180,6 +251,7 @@ Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const st
 }
 
 Result<SourcePtr> OutputFile::reopen(std::uint64_t size_bytes) const {
+  state_->unmap();  // pages beyond the cut could not be brought in
   if (::ftruncate(state_->fd, static_cast<off_t>(size_bytes)) != 0) return state_->io_error("cannot write");
   auto source = open_file(fmt::format("/proc/self/fd/{}", state_->fd));
   if (!source) source.error().file = state_->shown;
@@ -189,6 +261,7 @@ Result<SourcePtr> OutputFile::reopen(std::uint64_t size_bytes) const {
 Result<void> OutputFile::commit(std::uint64_t size_bytes) {
   return guarded([&]() -> Result<void> {
     State& s = *state_;
+    s.unmap();
     if (::ftruncate(s.fd, static_cast<off_t>(size_bytes)) != 0) return s.io_error("cannot write");
     while (::fsync(s.fd) != 0) {
       if (errno != EINTR) return s.io_error("cannot write it to the disk");

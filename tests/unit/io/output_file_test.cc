@@ -1,7 +1,12 @@
 #include "netcl/ckpt/output_file.h"
 
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <thread>
 
 #include "catch.h"
 #include "sample.h"
@@ -114,4 +119,38 @@ TEST_CASE("output_file: names the target and the reason where it cannot write", 
   auto out = OutputFile::create(folder.path / "a.bin", false);
   REQUIRE(out);
   CHECK(out->preallocate(std::uint64_t{1} << 60).error().code == ErrorCode::io);
+}
+
+TEST_CASE("output_file: in memory, ranges are written in any order and whatever their alignment", "[io]") {
+  struct statfs system;
+  if (::statfs("/dev/shm", &system) != 0 || system.f_type != TMPFS_MAGIC) return;
+  const std::filesystem::path path = "/dev/shm/netcl-ckpt-test-" + std::to_string(::getpid());
+  std::vector<std::byte> bytes(3'000'001);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 + i / 253);
+  {
+    OutputFile out = OutputFile::create(path, false).value();
+    REQUIRE(out.preallocate(bytes.size()));
+    std::vector<std::jthread> writers;
+    for (std::size_t begin = 0; begin < bytes.size(); begin += 700'001) {
+      writers.emplace_back([&, begin] {
+        const std::size_t n = std::min<std::size_t>(700'001, bytes.size() - begin);
+        REQUIRE(out.write_at(begin, std::span(bytes).subspan(begin, n)));
+      });
+    }
+    writers.clear();
+    REQUIRE(out.write_at(5, std::span(bytes).subspan(5, 10)));
+    // Beyond what was announced, and less than that in the end.
+    REQUIRE(out.write_at(bytes.size() - 1, std::span(bytes).first(100'000)));
+    REQUIRE(out.commit(bytes.size() - 1));
+  }
+  const auto source = open_file(path).value();
+  REQUIRE(source->size_bytes() == bytes.size() - 1);
+  std::vector<std::byte> back(bytes.size() - 1);
+  REQUIRE(source->read_at(0, back));
+  CHECK(std::equal(back.begin(), back.end(), bytes.begin()));
+  std::filesystem::remove(path);
+  OutputFile too_large = OutputFile::create(path, false).value();
+  const auto refused = too_large.preallocate(std::uint64_t{1} << 50);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().os_errno == ENOSPC);
 }

@@ -60,6 +60,11 @@ class PartReader {
     return part.moved ? part.moved->stored_bytes : part.payload ? part.payload->size_bytes() : 0;
   }
 
+  /// Before a range of the payload is read.
+  void will_read(std::uint64_t begin, std::uint64_t end) {
+    if (storage_) storage_->will_read(part_->payload->offset_bytes + begin, part_->payload->offset_bytes + end);
+  }
+
   Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) {
     if (dst.empty()) return {};
     if (part_->moved) return part_->moved->source->read_at(part_->moved->offset_bytes + offset_bytes, dst);
@@ -212,6 +217,7 @@ class PositionedWriter {
     const WritePart& part = plan_.parts[piece.part];
     const std::uint64_t payload = PartReader::payload_bytes(part);
     CKPT_TRY(auto reader, PartReader::open(part));
+    reader.will_read(piece.begin, piece.end);
     std::uint64_t to = places_[piece.part] + (piece.begin == 0 ? 0 : (part.moved ? 0 : part.head.size()) + piece.begin);
     Buffer block;
     block.reserve(part.head.size() + kBlockBytes + part.tail.size());

@@ -45,6 +45,8 @@ class StorageReader {
   /// ascending order without gaps has also checked the CRC, where one is recorded.
   /// Errors: truncated, corrupt, checksum_mismatch, io.
   virtual Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) = 0;
+  /// Announces that this range will be read in ascending order, so that what lies far away can be fetched ahead.
+  virtual void will_read(std::uint64_t /*begin_bytes*/, std::uint64_t /*end_bytes*/) {}
 };
 
 /// A run of bytes that tensors share: torch's storage, a zip member's payload, a range of a pickle.

@@ -19,6 +19,7 @@ struct Options {
   std::vector<std::string> files;
   std::string like;
   std::string expect;
+  std::optional<std::size_t> device;
   VerifyOptions verify;
 };
 
@@ -39,6 +40,18 @@ bool load_expectations(Options& options) {
   return true;
 }
 
+/// Opens the device of --device; false after an error has been logged.
+bool open_device(Options& options) {
+  if (!options.device) return true;
+  auto device = Device::open(*options.device);
+  if (device) {
+    options.verify.device = std::move(*device);
+  } else {
+    log_error(device.error());
+  }
+  return device.has_value();
+}
+
 Result<VerifyReport> verify_file(const std::string& path, const Options& options) {
   if (path != "-") return verify(path, options.verify);
   auto source = open_standard_input();
@@ -55,7 +68,7 @@ int run(Options& options) {
     log_error(files.error());
     return kFailed;
   }
-  if (!load_expectations(options)) return kFailed;
+  if (!load_expectations(options) || !open_device(options)) return kFailed;
   HumanOptions human;
   human.terminal = detect_terminal(options.common.color);
   human.verbose = options.common.verbose;
@@ -95,6 +108,10 @@ Run add_verify_options(CLI::App& command) {
   command.add_option("--expect", options->expect, "Demand the names and shapes in a JSON file")
       ->type_name("SHAPES")
       ->excludes(like);
+  command
+      .add_option("--device", options->device, "Send every tensor to OpenCL device N and back (see netcl-ckpt devices)")
+      ->type_name("N")
+      ->check(whole_number());
   command.add_option("-j,--jobs", options->verify.jobs, "Threads; 0 is one a core")
       ->type_name("N")
       ->check(whole_number());
@@ -104,6 +121,7 @@ Run add_verify_options(CLI::App& command) {
       "Examples:\n"
       "  netcl-ckpt verify iter_1000.npz\n"
       "  netcl-ckpt verify --json checkpoints/\n"
+      "  netcl-ckpt verify --device 0 iter_1000.npz\n"
       "  netcl-ckpt verify --finite --like iter_1000.npz iter_2000.npz\n");
   return [options] { return run(*options); };
 }

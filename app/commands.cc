@@ -21,6 +21,7 @@ namespace {
 constexpr std::array kCommands = {
     Command{"inspect", "List what checkpoints hold", add_inspect_options},
     Command{"convert", "Write a checkpoint in another format or compression", add_convert_options},
+    Command{"devices", "List the OpenCL devices of this machine", add_devices_options},
     Command{"strip-optimizer", "Write the checkpoint that one ships: the model alone", add_strip_options},
     Command{"latest", "Name the newest valid checkpoint of a directory", add_latest_options},
     Command{"list", "List a directory's checkpoints: step, time, metrics, validity", add_list_options},

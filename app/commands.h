@@ -27,6 +27,7 @@ struct Command {
 
 Run add_convert_options(CLI::App& command);
 Run add_diff_options(CLI::App& command);
+Run add_devices_options(CLI::App& command);
 Run add_inspect_options(CLI::App& command);
 Run add_latest_options(CLI::App& command);
 Run add_list_options(CLI::App& command);

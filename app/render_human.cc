@@ -335,8 +335,10 @@ void render_human(const VerifyReport& report, const HumanOptions& options, Outpu
   if (!report.sound()) return;
   const std::string checked =
       report.checked_bytes > 0 ? bytes_text(report.checked_bytes) + " checked" : "no checksums in this format";
-  out << path << ": " << style.green("sound") << " (" << plural(report.num_tensors, "tensor") << ", " << checked
-      << ")\n";
+  out << path << ": " << style.green("sound") << " (" << plural(report.num_tensors, "tensor") << ", " << checked;
+  if (!report.device.empty())
+    out << ", " << bytes_text(report.device_bytes) << " unchanged by " << escape(report.device);
+  out << ")\n";
 }
 
 namespace {

@@ -196,6 +196,8 @@ void render_json(const VerifyReport& report, Output& out) {
   out << "{\"path\": " << dump(escape_invalid(report.path));
   write_field(out, "format", report.format ? Json(to_string(*report.format)) : Json(nullptr));
   write_field(out, "sound", report.sound());
+  if (!report.device.empty())
+    write_field(out, "device", {{"name", escape_invalid(report.device)}, {"unchanged_bytes", report.device_bytes}});
   write_array(out, "problems", report.problems, problem_json);
   out << "}";
 }
@@ -383,6 +385,26 @@ void render_json(const DiffReport& report, const DiffView& view, Output& out) {
   write_field(out, "totals", totals);
   write_array(out, "tensors", shown_tensors(report, view), diff_json);
   write_array(out, "metadata", report.metadata, metadata_diff_json);
+  out << "}\n";
+}
+
+void render_json(const std::vector<DeviceInfo>& devices, Output& out) {
+  out << "{\"schema\": \"netcl-ckpt.devices/1\"";
+  write_array(out, "devices", devices, [](const DeviceInfo& d) {
+    return Json{{"index", d.index},
+                {"platform", escape_invalid(d.platform)},
+                {"name", escape_invalid(d.name)},
+                {"vendor", escape_invalid(d.vendor)},
+                {"driver", escape_invalid(d.driver)},
+                {"version", escape_invalid(d.version)},
+                {"type", to_string(d.type)},
+                {"memory_bytes", d.memory_bytes},
+                {"max_allocation_bytes", d.max_allocation_bytes},
+                {"fp16", d.fp16},
+                {"fp64", d.fp64},
+                {"unified_memory", d.unified_memory},
+                {"svm", d.svm}};
+  });
   out << "}\n";
 }
 

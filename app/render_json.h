@@ -4,6 +4,7 @@
 
 #include "netcl/ckpt/checkpoints.h"
 #include "netcl/ckpt/convert.h"
+#include "netcl/ckpt/device.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/strip.h"
 #include "netcl/ckpt/verify.h"
@@ -32,6 +33,9 @@ void render_json(const std::string& directory, const PruneReport& report, bool d
 
 /// `diff --json`: "netcl-ckpt.diff/1".
 void render_json(const DiffReport& report, const DiffView& view, Output& out);
+
+/// `devices --json`
+void render_json(const std::vector<DeviceInfo>& devices, Output& out);
 
 /// The object that stands for a file that could not be looked at, where there are others.
 void render_json(const std::string& path, const char* schema, const Error& error, Output& out);

@@ -78,7 +78,7 @@ Result<void> load_opencl() {
   }();
   switch (loaded) {
     case Loaded::no_library:
-      return fail(ErrorCode::device, "no OpenCL here: libOpenCL.so.1 is not installed (it comes with a GPU's driver)");
+      return fail(ErrorCode::device, "no OpenCL device here: libOpenCL.so.1 is not installed");
     case Loaded::too_old: return fail(ErrorCode::device, "libOpenCL.so.1 is older than OpenCL 1.2");
     case Loaded::yes: return {};
   }

@@ -33,20 +33,22 @@ Lane::~Lane() {
 }
 
 Result<std::unique_ptr<Lane>> DeviceState::take_lane() {
+  std::unique_ptr<Lane> lane;
   {
     const std::lock_guard lock(mutex_);
     if (!idle_.empty()) {
-      auto lane = std::move(idle_.back());
+      lane = std::move(idle_.back());
       idle_.pop_back();
-      return lane;
     }
   }
-  auto lane = std::make_unique<Lane>();
   cl_int status = CL_SUCCESS;
-  lane->queue = ClQueue(opencl().create_command_queue(context.get(), id, 0, &status));
-  CKPT_CHECK(cl_check("clCreateCommandQueue", status));
-  if (maps) return lane;
+  if (!lane) {
+    lane = std::make_unique<Lane>();
+    lane->queue = ClQueue(opencl().create_command_queue(context.get(), id, 0, &status));
+    CKPT_CHECK(cl_check("clCreateCommandQueue", status));
+  }
   for (PinnedSlot& slot : lane->slots) {
+    if (maps || slot.data != nullptr) continue;
     slot.memory = ClMem(opencl().create_buffer(context.get(), CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR,
                                                kLoadBlockBytes, nullptr, &status));
     CKPT_CHECK(cl_check("clCreateBuffer", status));

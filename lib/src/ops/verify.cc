@@ -16,6 +16,7 @@
 #include "base/parallel.h"
 #include "base/try.h"
 #include "format/readers.h"
+#include "ops/verify_device.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -232,6 +233,10 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   parallel_for(report.checked_bytes < kWorthThreadsBytes ? 1 : thread_count(options.jobs), order.size(),
                [&](std::size_t i) { order[i]->run(); });
   for (Work& w : work) std::move(w.problems.begin(), w.problems.end(), std::back_inserter(report.problems));
+  if (options.device) {
+    report.device = options.device->info().name;
+    CKPT_CHECK(verify_on_device(checkpoint.tree, tensors, options, report));
+  }
   return report;
 }
 

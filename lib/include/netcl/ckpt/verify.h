@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/device.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/format.h"
 
@@ -24,6 +25,8 @@ struct VerifyOptions {
   bool finite = false;
   /// Compare names, dtypes and shapes with these; nothing is compared where absent.
   std::optional<std::vector<ExpectedTensor>> expected;
+  /// Also send every tensor to this device and back, and compare.
+  std::optional<Device> device;
   /// Threads; 0 is one for each core.
   unsigned jobs = 0;
 };
@@ -34,6 +37,8 @@ struct VerifyReport {
   std::uint64_t file_bytes = 0;
   std::uint64_t num_tensors = 0;
   std::uint64_t checked_bytes = 0;  ///< decoded bytes that were read through
+  std::string device;               ///< the name of the one that was asked for
+  std::uint64_t device_bytes = 0;   ///< that came back from it unchanged
   Problems problems;                ///< in the order of the file, each member's together
 
   /// False where any problem is an error or unsafe: `netcl-ckpt verify` exits 1.
@@ -43,7 +48,7 @@ struct VerifyReport {
 /// Reads all of a checkpoint and reports what is wrong with it: structure, every CRC, headers against
 /// payloads, netcl's pair, pickle safety. Runs nothing that a pickle holds.
 /// Errors: io, out_of_memory, unsupported where it is no checkpoint: it could not look. A file that is
-/// recognised but broken beyond listing is a report with one problem.
+/// recognised but broken beyond listing is a report with one problem. device, where one was asked for and fails.
 Result<VerifyReport> verify(const std::filesystem::path& path, const VerifyOptions& options = {});
 
 /// The same for an open source; `path` may be empty.

@@ -20,9 +20,9 @@ void run_on_threads(unsigned threads, const std::function<void()>& work);
 /// Calls work(0) … work(count - 1), handed out strictly in this order, on up to `threads` threads.
 void parallel_for(unsigned threads, std::size_t count, const std::function<void(std::size_t)>& work);
 
-/// Three stages: `next` makes items in order until it gives a null pointer, `transform` works on several
-/// at once, `append` takes them in order again. At most two items for each thread are under way, which
-/// bounds the memory whatever the stages' speeds.
+/// Four stages: `next` makes items in order until it gives a null pointer, `transform` works on several
+/// at once, `append` takes them in order again, `store` takes several at once in any order. At most three
+/// items for each thread are under way, which bounds the memory whatever the stages' speeds.
 template <typename Item>
 class Pipeline {
  public:
@@ -30,6 +30,7 @@ class Pipeline {
   std::function<ItemPtr()> next;
   std::function<void(Item&)> transform;
   std::function<void(Item&)> append;
+  std::function<void(Item&)> store;
 
   /// What a stage throws stops the pipeline and is thrown again here.
   void run(unsigned threads) {
@@ -54,6 +55,8 @@ class Pipeline {
         appending_ = true;
         unlocked(lock, [&] { append(*item); });
         appending_ = false;
+        changed_.notify_one();
+        unlocked(lock, [&] { store(*item); });
       } else if (!ended_ && !producing_ && slots_.size() < max_under_way_) {
         producing_ = true;
         ItemPtr item;

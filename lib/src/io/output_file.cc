@@ -235,6 +235,10 @@ Result<void> OutputFile::preallocate(std::uint64_t size_bytes) {
   return {};
 }
 
+void OutputFile::expect_at_most(std::uint64_t size_bytes) {
+  if (size_bytes > 0 && state_->mapped == nullptr && state_->in_memory()) state_->map(size_bytes);
+}
+
 Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
   CKPT_TRY(const bool written, state_->write_mapped(offset_bytes, bytes));
   if (written) return {};

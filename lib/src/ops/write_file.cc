@@ -3,13 +3,14 @@
 // Two shapes of work. Where each size is known beforehand (everything but deflating) every piece has
 // its place, so pieces are read, summed and written in any order: inflating many members at once, or
 // many blocks of one stored payload. Where members are deflated their sizes are not known, so blocks
-// pass through a pipeline that compresses in parallel and appends in order.
+// pass through a pipeline that compresses in parallel, gives out places in order and writes in parallel.
 //
 // A member that deflate would shrink by less than 2 % is stored after all, when its last block shows
 // it: exact, where a guess from a sample is not, and paid for only by what does not compress.
 #include "ops/write_file.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 
 #include "base/buffer.h"
@@ -285,13 +286,14 @@ struct Block {
   Buffer bytes;
   Buffer packed;
   std::uint32_t crc = 0;
+  std::optional<std::uint64_t> place;  // in the file
 };
 using BlockPtr = std::unique_ptr<Block>;
 
 class DeflatingWriter {
  public:
   DeflatingWriter(const WritePlan& plan, OutputFile& out, const WriteControl& control, std::uint64_t total_bytes)
-      : plan_(plan), out_(out), outcome_(control, total_bytes) {}
+      : plan_(plan), out_(out), total_bytes_(total_bytes), outcome_(control, total_bytes) {}
 
   Result<std::uint64_t> run(unsigned threads) {
     Pipeline<Block> pipeline;
@@ -302,12 +304,29 @@ class DeflatingWriter {
     pipeline.append = [&](Block& b) {
       if (!outcome_.stopped()) outcome_.take(append(b), plan_.parts[b.part]);
     };
+    pipeline.store = [&](Block& b) {
+      if (!b.place) return;
+      const Leaving leaving(writing_);
+      const WritePart& part = plan_.parts[b.part];
+      if (!outcome_.stopped()) outcome_.take(out_.write_at(*b.place, part.deflate ? b.packed : b.bytes), part);
+    };
+    // What deflates badly is stored after all, so the sum of the sizes and something for headers is enough.
+    out_.expect_at_most(total_bytes_ + total_bytes_ / 64);
     pipeline.run(threads);
     CKPT_CHECK(outcome_.result());
     return finish_zip(plan_, entries_, end_, out_);
   }
 
  private:
+  struct Leaving {
+    explicit Leaving(std::atomic<int>& count) : count_(count) {}
+    ~Leaving() {
+      --count_;
+      count_.notify_all();
+    }
+    std::atomic<int>& count_;
+  };
+
   /// The next block in order; reads it where only one thread can.
   BlockPtr next() {
     if (part_ == plan_.parts.size()) return nullptr;
@@ -381,10 +400,11 @@ class DeflatingWriter {
     }
     ZipEntry& e = entries_.back();
     const auto& bytes = part.deflate ? b.packed : b.bytes;
-    CKPT_CHECK(out_.write_at(end_, bytes));
+    b.place = end_;
     end_ += bytes.size();
     crc_ = crc32_combine(crc_, b.crc, b.bytes.size());
     outcome_.advance(b.bytes.size());
+    ++writing_;
     if (!b.last) return {};
     if (!part.moved) e.crc32 = crc_;
     if (part.deflate) {
@@ -397,7 +417,11 @@ class DeflatingWriter {
     return out_.write_at(e.header_offset, bytes_of(zip_local_header(e)));
   }
 
-  Result<void> store_instead(const WritePart& part, const Block& last, ZipEntry& e) {
+  Result<void> store_instead(const WritePart& part, Block& last, ZipEntry& e) {
+    last.place.reset();
+    --writing_;
+    // Blocks of this part that are still being written lie where it will.
+    for (int n = writing_; n > 0; n = writing_) writing_.wait(n);
     e.method = 0;
     e.stored_bytes = e.size_bytes;
     place_zip_data(e, kAlignment);
@@ -423,13 +447,15 @@ class DeflatingWriter {
 
   const WritePlan& plan_;
   OutputFile& out_;
+  const std::uint64_t total_bytes_;
   Outcome outcome_;
+  std::atomic<int> writing_ = 0;  // blocks that have a place and are not in it yet
   // First stage.
   std::size_t part_ = 0;
   std::uint64_t at_ = 0;
   std::optional<PartReader> sequential_;
   Buffer before_;
-  // Last stage.
+  // Third stage.
   std::vector<ZipEntry> entries_;
   std::uint64_t end_ = 0;
   std::uint32_t crc_ = 0;

@@ -44,6 +44,7 @@ TEST_CASE("parallel: a pipeline keeps the order and the bound", "[base]") {
     std::atomic<int> most = 0;
     int made = 0;
     std::vector<int> out;
+    std::atomic<int> stored = 0;
     Pipeline<Item> pipeline;
     pipeline.next = [&]() -> std::unique_ptr<Item> {
       if (made == 500) return nullptr;
@@ -57,19 +58,21 @@ TEST_CASE("parallel: a pipeline keeps the order and the bound", "[base]") {
       if (item.number % 7 == 0) std::this_thread::yield();
       item.squared = item.number * item.number;
     };
-    pipeline.append = [&](Item& item) {
-      out.push_back(item.squared);
+    pipeline.append = [&](Item& item) { out.push_back(item.squared); };
+    pipeline.store = [&](Item& item) {
+      stored += item.number;
       --under_way;
     };
     pipeline.run(threads);
     REQUIRE(out.size() == 500);
+    CHECK(stored == 499 * 500 / 2);
     for (int i = 0; i < 500; ++i) CHECK(out[static_cast<std::size_t>(i)] == i * i);
-    CHECK(most <= static_cast<int>(2 * threads + 1));  // one more while it is appended
+    CHECK(most <= static_cast<int>(3 * threads + 1));
   }
 }
 
 TEST_CASE("parallel: each stage of a pipeline may throw", "[base]") {
-  for (const int stage : {0, 1, 2}) {
+  for (const int stage : {0, 1, 2, 3}) {
     int made = 0;
     Pipeline<int> pipeline;
     pipeline.next = [&] {
@@ -81,6 +84,9 @@ TEST_CASE("parallel: each stage of a pipeline may throw", "[base]") {
     };
     pipeline.append = [&](int& i) {
       if (stage == 2 && i == 20) throw std::runtime_error("append");
+    };
+    pipeline.store = [&](int& i) {
+      if (stage == 3 && i == 20) throw std::runtime_error("store");
     };
     CHECK_THROWS_AS(pipeline.run(3), std::runtime_error);
   }

@@ -31,6 +31,10 @@ class OutputFile {
   /// Errors: io (no space). A file system that cannot preallocate is no error.
   Result<void> preallocate(std::uint64_t size_bytes);
 
+  /// Says that the file will not be larger than `size_bytes`, where that is all that is known. Claims nothing; it
+  /// lets threads that write into a file in memory run side by side.
+  void expect_at_most(std::uint64_t size_bytes);
+
   Result<void> write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes);
 
   /// What has been written so far, for reading back before the commit.

@@ -15,11 +15,20 @@ const char* to_string(DeviceType type) {
 }
 
 #ifndef NETCL_CKPT_OPENCL
-Result<std::vector<DeviceInfo>> list_devices() {
-  return fail(ErrorCode::device, "this netcl-ckpt was built without OpenCL");
-}
+struct DeviceState {  // of no device: none can be opened
+  DeviceInfo info;
+};
 
-Result<Device> Device::open(std::size_t) { return fail(ErrorCode::device, "this netcl-ckpt was built without OpenCL"); }
+namespace {
+
+tl::unexpected<Error> without_opencl() { return fail(ErrorCode::device, "this netcl-ckpt was built without OpenCL"); }
+
+}  // namespace
+
+const DeviceInfo& Device::info() const { return state_->info; }
+Result<std::vector<DeviceInfo>> list_devices() { return without_opencl(); }
+Result<Device> Device::open(std::size_t) { return without_opencl(); }
+Result<DeviceMemory> Device::allocate(std::uint64_t) const { return without_opencl(); }
 #endif
 
 }  // namespace netcl::ckpt

@@ -99,10 +99,8 @@ Run add_diff_options(CLI::App& command) {
   command.add_option("--include", diff.include, "Only what matches; repeatable")->type_name("GLOB");
   command.add_option("--exclude,--exclude-path", diff.exclude, "Nothing that matches; repeatable")->type_name("GLOB");
   command.add_option("--only", diff.scope, "Only model, optimizer or metadata")
-      ->transform(CLI::Transformer(std::map<std::string, DiffScope>{{"model", DiffScope::model},
-                                                                    {"optimizer", DiffScope::optimizer},
-                                                                    {"metadata", DiffScope::metadata}})
-                      .description(""))
+      ->transform(one_of(std::map<std::string, DiffScope>{
+          {"model", DiffScope::model}, {"optimizer", DiffScope::optimizer}, {"metadata", DiffScope::metadata}}))
       ->type_name("PART");
   command.add_option("--optimizer-pattern", diff.optimizer_patterns, "These tensors are optimizer state; repeatable")
       ->type_name("GLOB");
@@ -111,7 +109,7 @@ Run add_diff_options(CLI::App& command) {
   command.add_option("-n,--count", options->count, "List N of them")->type_name("N");
   command.add_option("--limit", options->view.limit, "Show at most N tensors")->type_name("N");
   command.add_option("--sort", options->view.by_change, "Order: name (the file's) or change (most moved first)")
-      ->transform(CLI::Transformer(std::map<std::string, bool>{{"name", false}, {"change", true}}).description(""))
+      ->transform(one_of(std::map<std::string, bool>{{"name", false}, {"change", true}}))
       ->type_name("KEY");
   command.add_option("-j,--jobs", diff.jobs, "Threads; 0 is one a core")->type_name("N")->check(whole_number());
   command.footer(

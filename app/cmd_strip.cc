@@ -103,7 +103,9 @@ Run add_strip_options(CLI::App& command) {
   command.add_option("--keep", strip.keep, "Parts not to drop: optimizer, scheduler, scaler, rng, ema")
       ->delimiter(',')
       ->type_name("PART")
-      ->check(CLI::IsMember({"optimizer", "scheduler", "scaler", "rng", "ema"}).description(""));
+      ->check(CLI::IsMember({"optimizer", "scheduler", "scaler", "rng", "ema"})
+                  .description("")
+                  .name("optimizer scheduler scaler rng ema"));
   command.add_flag("--ema", strip.ema, "Put the EMA's weights in the model's place");
   command.add_option("--optimizer-pattern", strip.optimizer_patterns, "These tensors are optimizer state; repeatable")
       ->type_name("GLOB");

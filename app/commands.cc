@@ -28,6 +28,8 @@ constexpr std::array kCommands = {
     Command{"prune", "Remove old checkpoints by a rule", add_prune_options},
     Command{"diff", "Compare two checkpoints tensor by tensor", add_diff_options},
     Command{"verify", "Check that checkpoints are sound", add_verify_options},
+    Command{"completion", "Complete command lines in bash, zsh and fish", add_completion_options},
+    Command{"help", "Open the manual page of a command", add_help_options},
 };
 
 constexpr const char* kExamples =
@@ -105,6 +107,8 @@ int run_command(const Command& command, int argc, char** argv) {
 }
 
 }  // namespace
+
+std::span<const Command> commands() { return kCommands; }
 
 int run_command_line(int argc, char** argv) {
   CLI::App app("Read, check and convert deep-learning training checkpoints", "netcl-ckpt");

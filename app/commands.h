@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 namespace CLI {
 class App;
@@ -25,9 +26,14 @@ struct Command {
   Run (*add_options)(CLI::App& command);
 };
 
+/// All subcommands, as --help lists them. Lifetime: static storage.
+std::span<const Command> commands();
+
+Run add_completion_options(CLI::App& command);
 Run add_convert_options(CLI::App& command);
 Run add_diff_options(CLI::App& command);
 Run add_devices_options(CLI::App& command);
+Run add_help_options(CLI::App& command);
 Run add_inspect_options(CLI::App& command);
 Run add_latest_options(CLI::App& command);
 Run add_list_options(CLI::App& command);

@@ -11,6 +11,7 @@
 
 #include "netcl/ckpt/format.h"
 #include "render_human.h"
+#include "validators.h"
 
 namespace netcl::ckpt::app {
 
@@ -22,14 +23,14 @@ void add_target_options(CLI::App& command, ConvertOptions& options) {
       .add_option_function<Format>(
           "--to", [&options](const Format& f) { options.to = f; },
           "Format of the output: npz, npy, netcl, pickle, torch or safetensors")
-      ->transform(CLI::Transformer(formats).description(""))
+      ->transform(one_of(formats))
       ->type_name("FORMAT");
   const std::map<std::string, CompressionChoice> choices = {{"keep", CompressionChoice::keep},
                                                             {"none", CompressionChoice::none},
                                                             {"fast", CompressionChoice::fast},
                                                             {"best", CompressionChoice::best}};
   command.add_option("--compression", options.compression, "Compression of an npz: keep, none, fast or best")
-      ->transform(CLI::Transformer(choices).description(""))
+      ->transform(one_of(choices))
       ->type_name("HOW");
   command.add_flag("-f,--force", options.replace, "Replace the output where it exists");
   command.add_flag("-n,--dry-run", options.dry_run, "Say what would be written, and write nothing");
@@ -48,7 +49,7 @@ void add_dtype_option(CLI::App& command, ConvertOptions& options) {
       .add_option_function<ScalarType>(
           "--dtype", [&options](const ScalarType& t) { options.dtype = t; },
           "Cast floats to float16, bfloat16, float32 or float64")
-      ->transform(CLI::Transformer(types).description(""))
+      ->transform(one_of(types))
       ->type_name("TYPE");
 }
 

@@ -36,6 +36,16 @@ foreach(page ${pages})
   install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT program)
 endforeach()
 
+# Where each shell looks for what packages bring.
+set(completion_bash ${CMAKE_INSTALL_DATADIR}/bash-completion/completions/netcl-ckpt)
+set(completion_zsh ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions/_netcl-ckpt)
+set(completion_fish ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d/netcl-ckpt.fish)
+foreach(shell bash zsh fish)
+  cmake_path(GET completion_${shell} PARENT_PATH folder)
+  cmake_path(GET completion_${shell} FILENAME name)
+  install(FILES ${PROJECT_BINARY_DIR}/completion.${shell} DESTINATION ${folder} RENAME ${name} COMPONENT program)
+endforeach()
+
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_VENDOR netcl-ckpt)
 set(CPACK_PACKAGE_CONTACT "The netcl-ckpt developers")

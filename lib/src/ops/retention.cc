@@ -12,7 +12,7 @@ namespace netcl::ckpt {
 namespace {
 
 /// The files of one step or epoch: a range of the list.
-struct Group {
+struct RetentionGroup {
   std::size_t begin = 0;
   std::size_t end = 0;
   std::uint64_t number = 0;
@@ -23,15 +23,15 @@ struct Group {
 
 std::uint64_t number_of(const CheckpointInfo& c) { return c.step ? *c.step : c.epoch.value_or(0); }
 
-std::vector<Group> group(std::span<const CheckpointInfo> list, bool by_step, const Retention& retention) {
-  std::vector<Group> groups;
+std::vector<RetentionGroup> group(std::span<const CheckpointInfo> list, bool by_step, const Retention& retention) {
+  std::vector<RetentionGroup> groups;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const CheckpointInfo& c = list[i];
     if (!c.numbered || c.step.has_value() != by_step) continue;
     if (groups.empty() || groups.back().number != number_of(c)) {
       groups.push_back({i, i, number_of(c), false, false, std::nullopt});
     }
-    Group& g = groups.back();
+    RetentionGroup& g = groups.back();
     g.end = i + 1;
     g.valid |= c.validity == Validity::valid;
     g.unknown |= c.validity == Validity::unknown || c.validity == Validity::unchecked;
@@ -42,7 +42,7 @@ std::vector<Group> group(std::span<const CheckpointInfo> list, bool by_step, con
   return groups;
 }
 
-void judge(std::vector<Group>& groups, const Retention& retention, std::vector<RetentionVerdict>& verdicts) {
+void judge(std::vector<RetentionGroup>& groups, const Retention& retention, std::vector<RetentionVerdict>& verdicts) {
   std::size_t newest_valid = groups.size(), best = groups.size();
   for (std::size_t i = 0; i < groups.size(); ++i) {
     if (groups[i].valid) newest_valid = i;
@@ -54,7 +54,7 @@ void judge(std::vector<Group>& groups, const Retention& retention, std::vector<R
   }
   std::size_t valid_after = 0;  // newer ones
   for (std::size_t i = groups.size(); i-- > 0;) {
-    const Group& g = groups[i];
+    const RetentionGroup& g = groups[i];
     RetentionVerdict verdict{true, ""};
     if (g.unknown) {
       verdict.reason = "cannot be judged";
@@ -92,7 +92,7 @@ bool is_better(const BestBy& by, double a, double b) { return by.higher ? a > b 
 std::vector<RetentionVerdict> apply_retention(std::span<const CheckpointInfo> checkpoints, const Retention& retention) {
   std::vector<RetentionVerdict> verdicts(checkpoints.size(), {true, "its name has no number"});
   for (const bool by_step : {false, true}) {
-    std::vector<Group> groups = group(checkpoints, by_step, retention);
+    std::vector<RetentionGroup> groups = group(checkpoints, by_step, retention);
     judge(groups, retention, verdicts);
   }
   return verdicts;

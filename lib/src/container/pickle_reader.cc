@@ -170,7 +170,7 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-constexpr std::size_t kMaxIntegerBytes = 8192;  // conversion to decimal is quadratic
+constexpr std::size_t kMaxIntegerBytes = 1024;  // conversion to decimal is quadratic
 constexpr std::size_t kMaxIntegerDigits = 20000;
 
 /// Two's complement, little-endian, as decimal text.
@@ -447,12 +447,12 @@ class PickleMachine {
   Result<void> text_unicode() {
     CKPT_TRY(const std::string line, in_.line());
     std::string out;
+    bool even = true;  // the number of backslashes just before: only an odd one makes an escape
     for (std::size_t i = 0; i < line.size(); ++i) {
-      const bool escape = line[i] == '\\' && i + 1 < line.size() && (line[i + 1] == 'u' || line[i + 1] == 'U');
-      // Only an odd number of backslashes makes an escape.
-      std::size_t slashes = 0;
-      while (slashes < i && line[i - 1 - slashes] == '\\') ++slashes;
-      if (!escape || slashes % 2 != 0) {
+      const bool slash = line[i] == '\\';
+      const bool escape = slash && even && i + 1 < line.size() && (line[i + 1] == 'u' || line[i + 1] == 'U');
+      even = !slash || !even;
+      if (!escape) {
         append_utf8(out, static_cast<std::uint8_t>(line[i]));
         continue;
       }
@@ -464,6 +464,7 @@ class PickleMachine {
       if (error != std::errc() || end != first + digits || code > 0x10ffff) return bad("a text has a broken escape");
       append_utf8(out, code);
       i += 1 + digits;
+      even = true;
     }
     return push_text(Kind::string, out);
   }
@@ -773,11 +774,13 @@ Result<void> PickleMachine::step(std::uint8_t opcode) {
   }
 }
 
-Result<PickleGraph> read_pickle_graph(const Storage& storage, std::uint64_t offset_bytes, const Limits& limits) {
+Result<PickleGraph> read_pickle_graph(const Storage& storage, std::uint64_t offset_bytes, const Limits& limits,
+                                      std::vector<PickleGlobal>* globals_before_error) {
   CKPT_TRY(const auto reader, storage.open());
   PickleMachine machine(*reader, offset_bytes, storage.size_bytes(), limits);
   if (auto done = machine.run(); !done) {
     if (!done.error().offset_bytes) done.error().offset_bytes = machine.opcode_offset();
+    if (globals_before_error != nullptr) *globals_before_error = std::move(machine.graph().globals);
     return tl::make_unexpected(std::move(done.error()));
   }
   return std::move(machine.graph());

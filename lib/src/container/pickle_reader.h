@@ -113,7 +113,10 @@ class PickleGraph {
 
 /// Runs the pickle machine over `storage` from `offset_bytes` to STOP, without doing what it says:
 /// globals stay names and calls stay calls. Reads opcodes, not payloads.
+/// `globals_before_error`, where given, gets what had been named when it failed: a pickle that calls
+/// os.system has done so by the time that its damage is met.
 /// Errors, with the opcode's offset: truncated, corrupt, limit_exceeded, io.
-Result<PickleGraph> read_pickle_graph(const Storage& storage, std::uint64_t offset_bytes, const Limits& limits);
+Result<PickleGraph> read_pickle_graph(const Storage& storage, std::uint64_t offset_bytes, const Limits& limits,
+                                      std::vector<PickleGlobal>* globals_before_error = nullptr);
 
 }  // namespace netcl::ckpt

@@ -13,9 +13,10 @@ void look_behind(const StoragePtr& storage, std::uint64_t offset_bytes, const Re
                           fmt::format("{} bytes follow the pickle's end", storage->size_bytes() - offset_bytes), ""});
   constexpr int kMostPickles = 64;
   for (int i = 0; i < kMostPickles && offset_bytes < storage->size_bytes(); ++i) {
-    const auto next = read_pickle_graph(*storage, offset_bytes, options.limits);
+    std::vector<PickleGlobal> named;
+    const auto next = read_pickle_graph(*storage, offset_bytes, options.limits, &named);
+    report_globals(next ? next->globals : named, "", false, out);
     if (!next) return;
-    report_globals(next->globals, "", false, out);
     offset_bytes = next->end_offset;
   }
 }
@@ -24,10 +25,22 @@ void look_behind(const StoragePtr& storage, std::uint64_t offset_bytes, const Re
 
 Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
   const StoragePtr storage = file_storage(source, 0, source->size_bytes());
-  CKPT_TRY(const PickleGraph graph, read_pickle_graph(*storage, 0, options.limits));
-  report_globals(graph.globals, "", false, out);
-  CKPT_TRY(out.root, interpret_pickle(graph, storage, "", nullptr, options, out));
-  look_behind(storage, graph.end_offset, options, out);
+  std::vector<PickleGlobal> named;
+  auto graph = read_pickle_graph(*storage, 0, options.limits, &named);
+  report_globals(graph ? graph->globals : named, "", false, out);
+  const bool unsafe = !out.problems.empty();
+  auto root = graph ? interpret_pickle(*graph, storage, "", nullptr, options, out)
+                    : Result<ValueId>(tl::make_unexpected(std::move(graph.error())));
+  if (!root) {
+    // Whoever asks for all problems is told of what it would have called, too.
+    if (!options.thorough || !unsafe) return tl::make_unexpected(std::move(root.error()));
+    const Error& e = root.error();
+    out.problems.push_back({to_string(e.code), Severity::error, e.member, e.offset_bytes, e.message, ""});
+    out.root = out.tree.add_none();
+    return {};
+  }
+  out.root = *root;
+  look_behind(storage, graph->end_offset, options, out);
   return {};
 }
 

@@ -34,11 +34,13 @@ enum class Known : std::uint8_t {
   type,           // a Python builtin type, as a value or called with plain arguments
   random_state,
   rebuild_tensor,
+  rebuild_typed_tensor,  // of an untyped storage, with the dtype as an argument
   rebuild_parameter,
   torch_type,  // a storage class or dtype
   torch_size,
   torch_device,
   script_class,  // TorchScript's own: a bag of attributes
+  script_list,
 };
 
 template <std::size_t N>
@@ -49,6 +51,10 @@ bool one_of(std::string_view name, const std::array<std::string_view, N>& names)
 constexpr std::array<std::string_view, 20> kBuiltinTypes = {
     "object", "int", "float",     "complex", "bool",  "str",    "bytes",   "bytearray", "list",     "tuple",
     "dict",   "set", "frozenset", "slice",   "range", "xrange", "unicode", "long",      "NoneType", "Ellipsis"};
+
+/// TorchScript's typed lists: each is the list that it is called with.
+constexpr std::array<std::string_view, 4> kScriptLists = {"build_intlist", "build_tensorlist", "build_doublelist",
+                                                          "build_boollist"};
 
 constexpr std::array<std::string_view, 33> kDTypeClasses = {
     "BoolDType",    "Int8DType",    "UInt8DType",      "Int16DType",     "UInt16DType",     "Int32DType",
@@ -112,8 +118,10 @@ Known classify(const PickleGlobal& g) {
   if (m == "numpy.random._pickle" && n == "__randomstate_ctor") return Known::random_state;
   if (m == "torch._utils") {
     if (n == "_rebuild_tensor" || n == "_rebuild_tensor_v2") return Known::rebuild_tensor;
+    if (n == "_rebuild_tensor_v3") return Known::rebuild_typed_tensor;
     if (n == "_rebuild_parameter") return Known::rebuild_parameter;
   }
+  if (m == "torch.jit._pickle" && one_of(n, kScriptLists)) return Known::script_list;
   if (m == "torch" && n == "Size") return Known::torch_size;
   if (m == "torch" && n == "device") return Known::torch_device;
   if (m == "torch" && find_torch_type(n) != nullptr) return Known::torch_type;
@@ -131,6 +139,8 @@ class Interpreter {
   Interpreter(const PickleGraph& graph, const StoragePtr& payload, const StorageResolver& resolve,
               const ReadOptions& options, Checkpoint& out)
       : g_(graph), payload_(payload), resolve_(resolve), options_(options), tree_(out.tree) {
+    // What honest pickles need: each value is looked at a few times, each byte of text is copied twice.
+    work_left_ = (std::uint64_t{1} << 20) + 12 * g_.size() + payload->size_bytes() / 2;
     for (const PickleGlobal& global : g_.globals) {
       known_.push_back(classify(global));
       if (resolve && known_.back() == Known::stranger && is_script_class(global)) known_.back() = Known::script_class;
@@ -144,6 +154,7 @@ class Interpreter {
     std::vector<std::uint8_t> state(g_.size(), 0);  // 1: waits for its parts, 2: done
     struct Frame {
       PickleId id;
+      PickleId only_part;  // in place of a vector: nested lists of one element are as deep as the file is long
       std::vector<PickleId> parts;
       std::size_t next = 0;
     };
@@ -152,11 +163,20 @@ class Interpreter {
       if (state[id] == 1 && value_[id] == kUnknown) value_[id] = tree_.reserve();  // part of itself
       if (state[id] != 0) return;
       state[id] = 1;
-      stack.push_back({id, parts_of(id)});
+      std::vector<PickleId> parts = parts_of(id);
+      if (parts.size() == 1) {
+        stack.push_back({id, parts[0], {}, 0});
+      } else {
+        stack.push_back({id, kNoPickle, std::move(parts), 0});
+      }
     };
     enter(g_.root);
     while (!stack.empty()) {
       Frame& top = stack.back();
+      if (top.only_part != kNoPickle) {
+        enter(std::exchange(top.only_part, kNoPickle));
+        continue;
+      }
       if (top.next < top.parts.size()) {
         enter(top.parts[top.next++]);
         continue;
@@ -164,7 +184,11 @@ class Interpreter {
       const PickleId id = top.id;
       const std::optional<ValueId> reserved = value_[id] == kUnknown ? std::nullopt : std::optional(value_[id]);
       stack.pop_back();
-      CKPT_TRY(const ValueId made, make(id, reserved));
+      auto made_or_not = make(id, reserved);
+      if (work_left_ == 0)
+        return fail(ErrorCode::limit_exceeded,
+                    "the pickle shares its parts so often that reading it would take forever");
+      CKPT_TRY(const ValueId made, std::move(made_or_not));
       value_[id] = made;
       state[id] = 2;
       if (tree_.size() > 2 * options_.limits.max_values)
@@ -183,11 +207,27 @@ class Interpreter {
   Known callable(PickleId id) const {
     return g_.kind(id) == Kind::call ? known(g_.call(id).callable) : Known::stranger;
   }
+  /// Parts may be shared: a thousand calls of one tuple of a thousand arguments are a megabyte to read and
+  /// a million to look at. So each look is paid for, and run() ends where the means do.
+  void pay(std::uint64_t elements) const { work_left_ -= std::min(work_left_, elements); }
+  std::vector<PickleId> items_of(PickleId id) const {
+    auto out = g_.items(id);
+    pay(out.size() + 1);
+    return work_left_ > 0 ? out : std::vector<PickleId>();
+  }
+  std::string_view text_of(PickleId id) const {
+    const std::string_view out = g_.text(id);
+    pay(out.size() / 8);
+    return work_left_ > 0 ? out : std::string_view();
+  }
+
   std::vector<PickleId> args(PickleId call) const {
     const PickleId args = g_.call(call).args;
-    return g_.kind(args) == Kind::tuple ? g_.items(args) : std::vector<PickleId>();
+    return g_.kind(args) == Kind::tuple ? items_of(args) : std::vector<PickleId>();
   }
-  bool is_text(PickleId id, std::string_view text) const { return g_.kind(id) == Kind::string && g_.text(id) == text; }
+  bool is_text(PickleId id, std::string_view wanted) const {
+    return g_.kind(id) == Kind::string && text_of(id) == wanted;
+  }
 
   /// Everything about a call, for values that keep what they do not understand.
   std::vector<PickleId> all_parts(PickleId id) const {
@@ -197,7 +237,7 @@ class Interpreter {
       if (p != kNoPickle) out.push_back(p);
     }
     if (g_.kind(call.callable) == Kind::call) out.push_back(call.callable);
-    for (const auto& list : {g_.items(id), g_.pairs(id)}) out.insert(out.end(), list.begin(), list.end());
+    for (const auto& list : {items_of(id), g_.pairs(id)}) out.insert(out.end(), list.begin(), list.end());
     return out;
   }
 
@@ -208,7 +248,7 @@ class Interpreter {
       case Kind::tuple:
       case Kind::set:
       case Kind::frozenset:
-      case Kind::dict: return g_.items(id);
+      case Kind::dict: return items_of(id);
       case Kind::call: break;
       default: return {};
     }
@@ -224,7 +264,9 @@ class Interpreter {
       case Known::scalar:
       case Known::dtype:
       case Known::encode:
-      case Known::rebuild_tensor: return has_stranger_ ? all_parts(id) : std::vector<PickleId>();
+      case Known::rebuild_tensor:
+      case Known::rebuild_typed_tensor: return has_stranger_ ? all_parts(id) : std::vector<PickleId>();
+      case Known::script_list:
       case Known::rebuild_parameter: return given.empty() ? given : std::vector{given[0]};
       default: return all_parts(id);
     }
@@ -237,15 +279,15 @@ class Interpreter {
       case Kind::none: return tree_.add_none();
       case Kind::boolean: return tree_.add_boolean(g_.boolean(id));
       case Kind::integer: return tree_.add_integer(g_.integer(id));
-      case Kind::big_integer: return tree_.add_big_integer(g_.text(id));
+      case Kind::big_integer: return tree_.add_big_integer(text_of(id));
       case Kind::real: return tree_.add_real(g_.real(id));
-      case Kind::string: return tree_.add_string(g_.text(id));
+      case Kind::string: return tree_.add_string(text_of(id));
       case Kind::bytes: return make_bytes(id);
-      case Kind::list: return make_sequence(ValueKind::list, g_.items(id), reserved);
-      case Kind::tuple: return make_sequence(ValueKind::tuple, g_.items(id), reserved);
-      case Kind::set: return make_sequence(ValueKind::set, g_.items(id), reserved);
-      case Kind::frozenset: return make_sequence(ValueKind::frozenset, g_.items(id), reserved);
-      case Kind::dict: return make_dict(g_.items(id), reserved);
+      case Kind::list: return make_sequence(ValueKind::list, items_of(id), reserved);
+      case Kind::tuple: return make_sequence(ValueKind::tuple, items_of(id), reserved);
+      case Kind::set: return make_sequence(ValueKind::set, items_of(id), reserved);
+      case Kind::frozenset: return make_sequence(ValueKind::frozenset, items_of(id), reserved);
+      case Kind::dict: return make_dict(items_of(id), reserved);
       case Kind::global:
         if (known(id) == Known::stranger) return tree_.add_opaque(to_valid_utf8(g_.global(id).qualified()), {});
         return tree_.add_name(g_.global(id).qualified());
@@ -293,7 +335,7 @@ class Interpreter {
   /// Equal for keys that Python holds equal, as far as keys are plain.
   std::optional<std::string> key_identity(PickleId key) const {
     switch (g_.kind(key)) {
-      case Kind::string: return "s" + std::string(g_.text(key));
+      case Kind::string: return "s" + std::string(text_of(key));
       case Kind::integer: return fmt::format("i{}", g_.integer(key));
       case Kind::boolean: return fmt::format("i{}", g_.boolean(key) ? 1 : 0);
       case Kind::none: return "n";
@@ -367,7 +409,11 @@ class Interpreter {
         if (state.size() == 1) return value_[state[0]];
         return make_sequence(ValueKind::tuple, state, reserved);
       }
-      case Known::rebuild_tensor: return make_tensor(given);
+      case Known::rebuild_tensor: return make_tensor(given, kNoPickle);
+      case Known::rebuild_typed_tensor: return make_tensor(given, given.size() > 6 ? given[6] : id);
+      case Known::script_list:
+        if (given.empty()) return bad("a typed list without its elements");
+        return value_[given[0]];
       case Known::rebuild_parameter:
         if (given.empty()) return bad("a torch parameter without its tensor");
         return value_[given[0]];
@@ -377,7 +423,7 @@ class Interpreter {
         return value_[given[0]];
       case Known::torch_device: {
         if (given.empty() || g_.kind(given[0]) != Kind::string) return bad("a torch.device without a name");
-        return tree_.add_string(g_.text(given[0]));
+        return tree_.add_string(text_of(given[0]));
       }
       case Known::script_class: return make_script_object(id, reserved);
       default: break;
@@ -394,12 +440,12 @@ class Interpreter {
     if (given.size() > 1) return bad("a dict is made of more than one argument");
     if (!given.empty()) {
       if (g_.kind(given[0]) == Kind::dict) {
-        pairs = g_.items(given[0]);
+        pairs = items_of(given[0]);
       } else if (g_.kind(given[0]) == Kind::list || g_.kind(given[0]) == Kind::tuple) {
-        for (const PickleId p : g_.items(given[0])) {
+        for (const PickleId p : items_of(given[0])) {
           if (g_.kind(p) != Kind::list && g_.kind(p) != Kind::tuple)
             return bad("a dict is made of something other than pairs");
-          const auto pair = g_.items(p);
+          const auto pair = items_of(p);
           if (pair.size() != 2) return bad("a dict is made of something other than pairs");
           pairs.insert(pairs.end(), pair.begin(), pair.end());
         }
@@ -420,7 +466,7 @@ class Interpreter {
       if (!has_stranger_) return bad("copyreg._reconstructor of something that is no class");
       return make_opaque(id, reserved);
     }
-    const auto items = g_.items(id);
+    const auto items = items_of(id);
     const auto pairs = g_.pairs(id);
     if (!pairs.empty()) return make_dict(pairs, reserved);
     if (!items.empty()) return make_sequence(ValueKind::list, items, reserved);
@@ -449,8 +495,8 @@ class Interpreter {
                              : name == "frozenset" ? ValueKind::frozenset
                              : name == "list"      ? ValueKind::list
                                                    : ValueKind::tuple;
-      auto items = given.empty() ? std::vector<PickleId>() : g_.items(first);
-      const auto later = g_.items(id);
+      auto items = given.empty() ? std::vector<PickleId>() : items_of(first);
+      const auto later = items_of(id);
       items.insert(items.end(), later.begin(), later.end());
       return make_sequence(made, items, reserved);
     }
@@ -459,12 +505,12 @@ class Interpreter {
       if (given.empty()) return tree_.add_bytes("");
       if (kind == Kind::bytes || callable_is(first, Known::encode)) return value_[first];
       if (kind == Kind::string) {  // bytearray(text, 'latin-1'): protocol 2
-        CKPT_TRY(const std::string bytes, latin1_bytes(g_.text(first)));
+        CKPT_TRY(const std::string bytes, latin1_bytes(text_of(first)));
         return tree_.add_bytes(bytes);
       }
       if (kind == Kind::list) {
         std::string bytes;
-        for (const PickleId i : g_.items(first)) {
+        for (const PickleId i : items_of(first)) {
           if (g_.kind(i) != Kind::integer || g_.integer(i) < 0 || g_.integer(i) > 255)
             return bad("bytes are made of something other than bytes");
           bytes += static_cast<char>(g_.integer(i));
@@ -521,7 +567,7 @@ class Interpreter {
       return bad("_codecs.encode of something that is no text");
     if (given.size() == 2 && !is_text(given[1], "latin1") && !is_text(given[1], "latin-1"))
       return bad("_codecs.encode into something other than latin1");
-    return latin1_bytes(g_.text(given[0]));
+    return latin1_bytes(text_of(given[0]));
   }
 
   /// Where an array's or scalar's bytes are: a range of the payload, or text that stands for bytes.
@@ -537,7 +583,7 @@ class Interpreter {
     }
     std::string bytes;
     if (g_.kind(id) == Kind::string) {
-      CKPT_TRY(bytes, latin1_bytes(g_.text(id)));
+      CKPT_TRY(bytes, latin1_bytes(text_of(id)));
     } else if (callable_is(id, Known::encode)) {
       CKPT_TRY(bytes, encoded_bytes(id));
     } else if (callable_is(id, Known::type)) {
@@ -562,6 +608,7 @@ class Interpreter {
   struct SubArray {
     DType dtype;
     std::vector<std::uint64_t> shape;
+    std::uint64_t num_fields = 1;  // nested ones each time that they occur
   };
 
   Result<DType> parse_dtype(PickleId id, std::uint32_t depth) const {
@@ -572,29 +619,39 @@ class Interpreter {
 
   /// numpy.dtype(code, False, True) with the state (3, order, sub, names, fields, size, alignment, flags[, metadata]).
   Result<SubArray> parse_sub_array(PickleId id, std::uint32_t depth) const {
+    // One dtype is shared by thousands of arrays.
+    if (const auto it = dtypes_.find(id); it != dtypes_.end()) {
+      pay(it->second.num_fields);
+      return it->second;
+    }
+    CKPT_TRY(SubArray parsed, parse_new_sub_array(id, depth));
+    return dtypes_.emplace(id, std::move(parsed)).first->second;
+  }
+
+  Result<SubArray> parse_new_sub_array(PickleId id, std::uint32_t depth) const {
     if (depth > options_.limits.max_dtype_depth)
       return fail(ErrorCode::limit_exceeded, "the dtype is nested deeper than {}", options_.limits.max_dtype_depth);
     if (!callable_is(id, Known::dtype)) return bad("a dtype is not one");
     const auto given = args(id);
     if (given.empty() || g_.kind(given[0]) != Kind::string) return bad("a dtype has no type code");
-    std::string code(g_.text(given[0]));
+    std::string code(text_of(given[0]));
     const PickleId state = g_.call(id).state;
     if (state == kNoPickle) {
       CKPT_TRY(DType dtype, parse_type_string(code));
       return SubArray{std::move(dtype), {}};
     }
     if (g_.kind(state) != Kind::tuple) return bad("a dtype's state is no tuple");
-    const auto s = g_.items(state);
+    const auto s = items_of(state);
     if (s.size() < 6 || s.size() > 9 || g_.kind(s[0]) != Kind::integer || g_.kind(s[1]) != Kind::string)
       return bad("a dtype's state has the wrong parts");
-    const std::string order(g_.text(s[1]));
+    const std::string order(text_of(s[1]));
     if (order != "<" && order != ">" && order != "|" && order != "=") return bad("a dtype has an unknown byte order");
     if (g_.kind(s[5]) != Kind::integer || g_.integer(s[5]) < -1 || g_.integer(s[5]) > 0x7fffffff)
       return bad("a dtype has an impossible size");
     const std::int64_t size = g_.integer(s[5]);
 
     if (g_.kind(s[2]) == Kind::tuple) {  // a sub-array
-      const auto sub = g_.items(s[2]);
+      const auto sub = items_of(s[2]);
       if (sub.size() != 2) return bad("a sub-array dtype has the wrong parts");
       CKPT_TRY(SubArray inner, parse_sub_array(sub[0], depth + 1));
       std::vector<std::uint64_t> shape;
@@ -605,11 +662,12 @@ class Interpreter {
         CKPT_TRY(shape, sizes(sub[1]));
       }
       shape.insert(shape.end(), inner.shape.begin(), inner.shape.end());
-      return SubArray{std::move(inner.dtype), std::move(shape)};
+      return SubArray{std::move(inner.dtype), std::move(shape), inner.num_fields};
     }
     if (g_.kind(s[3]) == Kind::tuple) {
-      CKPT_TRY(DType dtype, parse_fields(s[3], s[4], size, depth));
-      return SubArray{std::move(dtype), {}};
+      std::uint64_t num_fields = 1;
+      CKPT_TRY(DType dtype, parse_fields(s[3], s[4], size, depth, num_fields));
+      return SubArray{std::move(dtype), {}, num_fields};
     }
     if (g_.kind(s[3]) != Kind::none) return bad("a dtype's field names are no tuple");
     if (s.size() == 9) {
@@ -628,16 +686,16 @@ class Interpreter {
 
   /// ({}, (b'ns', 1, 1, 1)) -> "[ns]"
   Result<void> append_unit(PickleId metadata, std::string& code) const {
-    if (g_.kind(metadata) != Kind::tuple || g_.items(metadata).size() != 2) return bad("a datetime dtype has no unit");
-    const PickleId unit = g_.items(metadata)[1];
-    if (g_.kind(unit) != Kind::tuple || g_.items(unit).size() < 2) return bad("a datetime dtype has no unit");
-    const auto parts = g_.items(unit);
+    if (g_.kind(metadata) != Kind::tuple || items_of(metadata).size() != 2) return bad("a datetime dtype has no unit");
+    const PickleId unit = items_of(metadata)[1];
+    if (g_.kind(unit) != Kind::tuple || items_of(unit).size() < 2) return bad("a datetime dtype has no unit");
+    const auto parts = items_of(unit);
     std::string name;
     if (g_.kind(parts[0]) == Kind::bytes) {
       if (g_.range(parts[0]).size_bytes > 16) return bad("a datetime dtype has an unknown unit");
       CKPT_TRY(name, read_range(g_.range(parts[0])));
     } else if (g_.kind(parts[0]) == Kind::string) {
-      name = g_.text(parts[0]);
+      name = text_of(parts[0]);
     } else {
       CKPT_TRY(name, encoded_bytes(parts[0]));
     }
@@ -650,12 +708,13 @@ class Interpreter {
   }
 
   /// names: (name, …); fields: {name: (dtype, offset[, title])}. Gaps become fields without a name.
-  Result<DType> parse_fields(PickleId names, PickleId fields, std::int64_t size, std::uint32_t depth) const {
+  Result<DType> parse_fields(PickleId names, PickleId fields, std::int64_t size, std::uint32_t depth,
+                             std::uint64_t& num_fields) const {
     if (g_.kind(fields) != Kind::dict) return bad("a structured dtype has no fields");
     std::unordered_map<std::string, PickleId> by_name;
-    const auto entries = g_.items(fields);
+    const auto entries = items_of(fields);
     for (std::size_t i = 0; i + 1 < entries.size(); i += 2) {
-      if (g_.kind(entries[i]) == Kind::string) by_name[std::string(g_.text(entries[i]))] = entries[i + 1];
+      if (g_.kind(entries[i]) == Kind::string) by_name[std::string(text_of(entries[i]))] = entries[i + 1];
     }
     struct Placed {
       Field field;
@@ -663,19 +722,24 @@ class Interpreter {
     };
     std::vector<Placed> placed;
     std::unordered_set<std::string> seen;
-    for (const PickleId n : g_.items(names)) {
-      if (g_.kind(n) != Kind::string || !seen.insert(std::string(g_.text(n))).second)
+    for (const PickleId n : items_of(names)) {
+      if (g_.kind(n) != Kind::string || !seen.insert(std::string(text_of(n))).second)
         return bad("a structured dtype has a bad field name");
-      const auto it = by_name.find(std::string(g_.text(n)));
+      const auto it = by_name.find(std::string(text_of(n)));
       if (it == by_name.end() || g_.kind(it->second) != Kind::tuple)
         return bad("a structured dtype names a field that it lacks");
-      const auto parts = g_.items(it->second);
+      const auto parts = items_of(it->second);
       if (parts.size() < 2 || g_.kind(parts[1]) != Kind::integer || g_.integer(parts[1]) < 0)
         return bad("a field has no offset");
       CKPT_TRY(SubArray type, parse_sub_array(parts[0], depth + 1));
+      constexpr std::uint64_t kMaxFields = std::uint64_t{1} << 16;
+      num_fields += type.num_fields;
+      if (num_fields > kMaxFields)
+        return fail(ErrorCode::limit_exceeded, "a structured dtype has more than {} fields, nested ones counted",
+                    kMaxFields);
       Placed p;
-      p.field.name = g_.text(n);
-      if (parts.size() > 2 && g_.kind(parts[2]) == Kind::string) p.field.title = g_.text(parts[2]);
+      p.field.name = text_of(n);
+      if (parts.size() > 2 && g_.kind(parts[2]) == Kind::string) p.field.title = text_of(parts[2]);
       const auto bytes = checked_product(type.shape, type.dtype.item_bytes);
       if (!bytes) return bad("a field is too large");
       p.bytes = *bytes;
@@ -716,7 +780,7 @@ class Interpreter {
         return sizes(args(id)[0]);
       return bad("a shape is no tuple");
     }
-    const auto items = g_.items(id);
+    const auto items = items_of(id);
     if (items.size() > options_.limits.max_dimensions)
       return fail(ErrorCode::corrupt, "an array of {} dimensions", items.size());
     std::vector<std::uint64_t> out;
@@ -737,12 +801,12 @@ class Interpreter {
     const auto given = args(id);
     if (callable(id) == Known::frombuffer) {
       if (given.size() != 4 || g_.kind(given[3]) != Kind::string) return std::nullopt;
-      return ArrayState{given[2], given[1], given[0], g_.text(given[3]) == "F"};
+      return ArrayState{given[2], given[1], given[0], text_of(given[3]) == "F"};
     }
     if (given.empty() || known(given[0]) != Known::ndarray) return std::nullopt;
     const PickleId state = g_.call(id).state;
     if (state == kNoPickle || g_.kind(state) != Kind::tuple) return std::nullopt;
-    auto s = g_.items(state);
+    auto s = items_of(state);
     if (s.size() == 5 && g_.kind(s[0]) == Kind::integer) s.erase(s.begin());  // the version
     if (s.size() != 4) return std::nullopt;
     const bool fortran = (g_.kind(s[2]) == Kind::boolean && g_.boolean(s[2])) ||
@@ -790,11 +854,18 @@ class Interpreter {
 
   // ---- torch ----
 
-  /// _rebuild_tensor_v2(storage, offset, size, stride, …)
-  Result<ValueId> make_tensor(const std::vector<PickleId>& given) {
+  /// _rebuild_tensor_v2(storage, offset, size, stride, …), and v3 of an untyped storage, with a dtype.
+  Result<ValueId> make_tensor(const std::vector<PickleId>& given, PickleId dtype) {
     if (given.size() < 4) return bad("a torch tensor has too few parts");
     if (g_.kind(given[0]) != Kind::persistent || !resolve_) return bad("a torch tensor has no storage");
-    CKPT_TRY(const TorchStorage storage, resolve_(g_, g_.persistent_id(given[0])));
+    CKPT_TRY(TorchStorage storage, resolve_(g_, g_.persistent_id(given[0])));
+    if (dtype != kNoPickle) {
+      if (known(dtype) != Known::torch_type) return bad("a torch tensor has no element type");
+      const bool big_endian = storage.dtype.big_endian;
+      CKPT_TRY(storage.dtype, torch_dtype(g_.global(dtype)));
+      storage.dtype.big_endian = big_endian && storage.dtype.item_bytes > 1;
+      storage.num_elements = storage.storage->size_bytes() / storage.dtype.item_bytes;
+    }
     if (g_.kind(given[1]) != Kind::integer || g_.integer(given[1]) < 0)
       return bad("a torch tensor has an impossible offset");
     const auto offset = static_cast<std::uint64_t>(g_.integer(given[1]));
@@ -845,6 +916,8 @@ class Interpreter {
   std::vector<Known> known_;  // of each global
   bool has_stranger_ = false;
   std::vector<ValueId> value_;  // of each node
+  mutable std::uint64_t work_left_ = 0;
+  mutable std::unordered_map<PickleId, SubArray> dtypes_;
 };
 
 }  // namespace
@@ -857,8 +930,10 @@ Result<DType> torch_dtype(const PickleGlobal& global) {
 }
 
 void report_globals(std::span<const PickleGlobal> globals, const std::string& where, bool script, Checkpoint& out) {
+  constexpr std::size_t kMostReported = 10'000;
   for (const PickleGlobal& g : globals) {
     if (classify(g) != Known::stranger || (script && is_script_class(g))) continue;
+    if (out.problems.size() > kMostReported) return;
     const std::string name = to_valid_utf8(g.qualified());
     out.problems.push_back({"unsafe-global", Severity::unsafe, where, g.offset_bytes, name + " (not executed)", name});
   }

@@ -3,8 +3,8 @@
 //   numpy.core.multiarray._reconstruct(numpy.ndarray, (0,), b'b')
 // with the state (1, shape, dtype, is Fortran order, bytes), whose bytes the engine pulls when their
 // turn comes. They are written as they lie, in Fortran order and big-endian too (which NumPy turns round
-// while it loads); what lies otherwise is gathered in C order, little-endian. Protocol 5's _frombuffer is not used: NumPy 1.15 and before lack it.
-// https://numpy.org/doc/stable/reference/generated/numpy.ndarray.__setstate__.html
+// while it loads); what lies otherwise is gathered in C order, little-endian. Protocol 5's _frombuffer is not used:
+// NumPy 1.15 and before lack it. https://numpy.org/doc/stable/reference/generated/numpy.ndarray.__setstate__.html
 #include "base/try.h"
 #include "format/tree_pickler.h"
 #include "format/write_plan.h"

@@ -49,7 +49,7 @@ class MetadataCopy {
         continue;
       }
       for (const Tree::Entry& e : from_.entries(root)) {
-        if (auto value = copy_value(e.value)) entries.push_back({to_.add_string(key_text(from_, e.key)), *value});
+        if (auto value = copy_value(e.value)) entries.push_back({add_key(e.key), *value});
       }
     }
     return to_.add_dict(entries);
@@ -115,10 +115,17 @@ class MetadataCopy {
     if (shown_ > kMaxMetadataValues) parent.next = num_children(from_, parent.from);
     if (from_.kind(parent.from) == ValueKind::dict) {
       const ValueId key = from_.entries(parent.from)[i].key;
-      parent.entries.push_back({to_.add_string(key_text(from_, key)), *value});
+      parent.entries.push_back({add_key(key), *value});
     } else {
       parent.items.push_back(*value);
     }
+  }
+
+  ValueId add_key(ValueId key) {
+    if (text_bytes_ > kMaxMetadataTextBytes) return to_.add_string(kCut);
+    const std::string text = key_text(from_, key);
+    text_bytes_ += text.size();
+    return to_.add_string(text);
   }
 
   ValueId build(const Frame& frame) {

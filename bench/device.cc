@@ -142,6 +142,7 @@ void write_limit(const std::string& folder, const Buffer& from, std::uint64_t by
         if (way == Way::map) {
           map = static_cast<char*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
           if (map == MAP_FAILED) die("mmap");
+          ::madvise(map, bytes, MADV_HUGEPAGE);
         }
         on_blocks(threads, bytes, [&](std::uint64_t at) {
           const std::byte* const source = from.data() + at % kTensorBytes;
@@ -217,6 +218,31 @@ int main(int argc, char** argv) {
       for (const unsigned lanes : {1U, 4U}) bus(device.state(), place, kTensorBytes, lanes, to_device);
     }
   }
+  for (const std::uint64_t chunk : {bytes, std::uint64_t{256} << 20}) {
+    const auto name = [&](const char* what) { return fmt::format("{} {} buffer(s) of scratch", what, bytes / chunk); };
+    std::vector<ClMem> buffers;
+    const auto allocate = [&] {
+      auto lane = must(LaneLease::take(device.state()));
+      const cl_uchar zero = 0;
+      for (std::uint64_t at = 0; at < bytes / chunk; ++at) {
+        buffers.emplace_back(
+            opencl().create_buffer(device.state()->context.get(), CL_MEM_READ_WRITE, chunk, nullptr, nullptr));
+        opencl().enqueue_fill_buffer(lane->queue.get(), buffers.back().get(), &zero, 1, 0, 1, 0, nullptr, nullptr);
+      }
+      opencl().finish(lane->queue.get());
+    };
+    row(name("allocate"), bytes, 3, allocate, [&] { buffers.clear(); });
+    row(
+        name("free"), bytes, 3, [&] { buffers.clear(); }, allocate);
+  }
+  row("copy on the device", bytes, 3, [&] {
+    auto lane = must(LaneLease::take(device.state()));
+    for (std::size_t i = 0; i < num_tensors; ++i) {
+      must(enqueue_copy(lane->queue.get(), static_cast<const ClAllocation&>(*weights[i].allocation).place(),
+                        static_cast<const ClAllocation&>(*targets[i].allocation).place(), kTensorBytes));
+    }
+    opencl().finish(lane->queue.get());
+  });
   row("host memory to device (our engine)", bytes, 3, [&] { must(load_tensors(uploads)); });
   {
     std::vector<Buffer> copies(cores, Buffer(kTensorBytes));
@@ -258,7 +284,7 @@ int main(int argc, char** argv) {
         [&] { must(convert(checkpoint, folder + "/" + name, options)); },
         [&] { std::filesystem::remove(folder + "/" + name); });
   };
-  const auto load = [&](const std::string& name, unsigned jobs, const char* how = "") {
+  const auto load = [&](const std::string& name, unsigned jobs, const std::string& how = "") {
     LoadOptions options;
     options.jobs = jobs;
     row(fmt::format("load {}, {} threads{}", name, jobs, how), bytes, 5, [&] {
@@ -286,6 +312,11 @@ int main(int argc, char** argv) {
   for (const unsigned jobs : {cores, std::max(1U, cores * 3 / 4), std::max(1U, cores / 2)}) {
     save("stored.npz", CompressionChoice::none, jobs);
   }
+  for (const std::uint64_t megabytes : {8192U, 1024U, 64U}) {
+    device.state()->scratch_chunk_bytes = megabytes << 20;
+    load("stored.npz", cores, fmt::format(", scratch of {} MiB", megabytes));
+  }
+  device.state()->scratch_chunk_bytes = std::uint64_t{256} << 20;
   for (const unsigned jobs : {cores, std::max(1U, cores * 3 / 4), std::max(1U, cores / 2)}) load("stored.npz", jobs);
   device.state()->checks_first = true;
   load("stored.npz", cores, ", checked before");

@@ -31,8 +31,9 @@ struct DeviceState {
   ClContext context;
   cl_device_id id = nullptr;
   DeviceInfo info;
-  ClQueue program_queue;      ///< of a wrapped queue: finished before its memory is touched
-  bool maps = false;          ///< transfers map the device's memory; false stages them through pinned slots
+  ClQueue program_queue;  ///< of a wrapped queue: finished before its memory is touched
+  bool maps = false;      ///< transfers map the device's memory; false stages them through pinned slots
+  std::uint64_t scratch_chunk_bytes = std::uint64_t{256} << 20;
   bool checks_first = false;  ///< loads never go through a copy on the device; for tests
 
   /// A lane of its own for the calling thread; made where none is idle, for pinning memory takes long.

@@ -77,8 +77,7 @@ Result<void> load_opencl() {
     return find_all(library, opencl()) ? Loaded::yes : Loaded::too_old;
   }();
   switch (loaded) {
-    case Loaded::no_library:
-      return fail(ErrorCode::device, "no OpenCL device here: libOpenCL.so.1 is not installed");
+    case Loaded::no_library: return fail(ErrorCode::device, "no OpenCL device here: libOpenCL.so.1 is not installed");
     case Loaded::too_old: return fail(ErrorCode::device, "libOpenCL.so.1 is older than OpenCL 1.2");
     case Loaded::yes: return {};
   }

@@ -287,10 +287,13 @@ class DeviceStorage final : public Storage {
 
 // ---- loading ----------------------------------------------------------------------------------------
 
+/// Where on the device a load goes.
+using PlaceOf = std::function<Result<Place>(std::size_t load)>;
+
 /// Fills slots in turn and sends them on their way.
 class StagedSink final : public BlockSink {
  public:
-  StagedSink(LaneLease lane, std::span<const Place> places) : lane_(std::move(lane)), places_(places) {}
+  StagedSink(LaneLease lane, const PlaceOf& place_of) : lane_(std::move(lane)), place_of_(place_of) {}
   ~StagedSink() override { (void)opencl().finish(lane_->queue.get()); }  // nothing may still leave the slots
 
   Result<std::span<std::byte>> take(std::size_t size, std::span<const Destination>) override {
@@ -300,7 +303,8 @@ class StagedSink final : public BlockSink {
 
   Result<void> put(std::span<const std::byte> block, std::span<const Destination> destinations) override {
     for (const Destination& d : destinations) {
-      const Place to = places_[d.load].at(d.to);
+      CKPT_TRY(const Place whole, place_of_(d.load));
+      const Place to = whole.at(d.to);
       // Neighbours in the slot that are neighbours on the device travel together: small tensors mostly.
       const bool joins = !pending_.empty() && pending_.data() + pending_.size() == block.data() &&
                          to.memory == pending_to_.memory && to.svm == pending_to_.svm &&
@@ -340,74 +344,79 @@ class StagedSink final : public BlockSink {
   }
 
   LaneLease lane_;
-  std::span<const Place> places_;
+  const PlaceOf& place_of_;
   std::array<ClEvent, 2> left_;
   std::size_t slot_ = 0, filled_ = 0;
   std::span<const std::byte> pending_;  // not yet put on the queue
   Place pending_to_;
 };
 
-/// Memory on the device that a load is kept in until it is known to be sound.
+/// Memory on the device that a load is kept in until it is known to be sound: chunks that are allocated when the
+/// first block comes for them, because drivers take milliseconds for a gigabyte, in which the bus would stand idle.
 class Scratch {
  public:
   explicit Scratch(DeviceStatePtr state) : state_(std::move(state)) {}
-  Scratch(Scratch&&) noexcept = default;
-  Scratch& operator=(Scratch&&) = delete;
+  Scratch(const Scratch&) = delete;
   ~Scratch() {
-    for (void* p : svm_) opencl().svm_free(state_->context.get(), p);
+    for (const Chunk& chunk : chunks_) {
+      if (chunk.svm != nullptr) opencl().svm_free(state_->context.get(), chunk.svm);
+    }
   }
 
-  /// A place for each load, in buffers as large as the device takes.
-  /// Errors: out_of_memory, device where it does not fit.
-  Result<std::vector<Place>> allocate(std::span<const Place> targets, std::span<const std::uint64_t> sizes,
-                                      cl_command_queue queue) {
+  /// Gives each load a place; allocates nothing. False where a load is larger than the device's buffers.
+  bool lay_out(std::span<const Place> targets, std::span<const std::uint64_t> sizes) {
     const std::uint64_t limit = state_->info.max_allocation_bytes;
-    std::vector<Place> places(targets.size());
-    std::array<std::vector<std::size_t>, 2> kinds;  // an SVM pointer cannot be copied to from a buffer
-    for (std::size_t i = 0; i < targets.size(); ++i) kinds[targets[i].svm != nullptr].push_back(i);
-    for (const auto& kind : kinds) {
-      for (std::size_t first = 0; first < kind.size();) {
-        std::uint64_t bytes = 0;
-        std::size_t end = first;
-        for (; end < kind.size(); ++end) {
-          const std::uint64_t size = sizes[kind[end]];
-          if (size > limit) return fail(ErrorCode::out_of_memory, "a tensor is larger than the device's buffers");
-          if (size > limit - bytes) break;
-          bytes += size;
-        }
-        CKPT_TRY(Place place, make(bytes, targets[kind[first]].svm != nullptr, queue));
-        for (; first < end; ++first) {
-          places[kind[first]] = place;
-          place.offset_bytes += sizes[kind[first]];
-        }
+    const std::uint64_t usual = std::min(limit, state_->scratch_chunk_bytes);
+    std::array<Chunk*, 2> open{};  // of buffers and of SVM, between which nothing can be copied
+    parts_.resize(targets.size());
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      if (sizes[i] > limit) return false;
+      Chunk*& chunk = open[targets[i].svm != nullptr];
+      if (chunk == nullptr || sizes[i] > std::max(usual, chunk->bytes) - chunk->bytes) {
+        chunk = &chunks_.emplace_back();
+        chunk->is_svm = targets[i].svm != nullptr;
       }
+      parts_[i] = {chunk, chunk->bytes};
+      chunk->bytes += sizes[i];
     }
-    return places;
+    return true;
+  }
+
+  /// Threads: any.
+  /// Errors: out_of_memory, device where it does not fit.
+  Result<Place> place(std::size_t load) {
+    Chunk& chunk = *parts_[load].chunk;
+    std::call_once(chunk.once, [&] { allocate(chunk); });
+    if (!chunk.memory && chunk.svm == nullptr) return fail(ErrorCode::out_of_memory, "not enough memory on the device");
+    return Place{chunk.memory.get(), chunk.svm, parts_[load].offset_bytes};
   }
 
  private:
-  Result<Place> make(std::uint64_t bytes, bool svm, cl_command_queue queue) {
-    if (bytes == 0) return Place{};
-    if (svm) {
-      void* const pointer = opencl().svm_alloc(state_->context.get(), CL_MEM_READ_WRITE, bytes, 0);
-      if (pointer == nullptr) return fail(ErrorCode::out_of_memory, "not enough memory on the device");
-      svm_.push_back(pointer);
-      return Place{nullptr, static_cast<std::byte*>(pointer), 0};
+  struct Chunk {
+    std::uint64_t bytes = 0;
+    bool is_svm = false;
+    std::once_flag once;
+    ClMem memory;
+    std::byte* svm = nullptr;
+  };
+  struct Part {
+    Chunk* chunk = nullptr;
+    std::uint64_t offset_bytes = 0;
+  };
+
+  void allocate(Chunk& chunk) {
+    const cl_context context = state_->context.get();
+    if (chunk.is_svm) {
+      chunk.svm = static_cast<std::byte*>(opencl().svm_alloc(context, CL_MEM_READ_WRITE, chunk.bytes, 0));
+    } else {
+      cl_int status = CL_SUCCESS;
+      chunk.memory = ClMem(opencl().create_buffer(context, CL_MEM_READ_WRITE, chunk.bytes, nullptr, &status));
     }
-    cl_int status = CL_SUCCESS;
-    memory_.emplace_back(opencl().create_buffer(state_->context.get(), CL_MEM_READ_WRITE, bytes, nullptr, &status));
-    CKPT_CHECK(cl_check("clCreateBuffer", status));
-    // Drivers allocate on first use: a byte written now tells whether it fits before anything is read.
-    const cl_uchar zero = 0;
-    CKPT_CHECK(cl_check("clEnqueueFillBuffer", opencl().enqueue_fill_buffer(queue, memory_.back().get(), &zero, 1, 0, 1,
-                                                                            0, nullptr, nullptr)));
-    CKPT_CHECK(cl_check("clFinish", opencl().finish(queue)));
-    return Place{memory_.back().get(), nullptr, 0};
   }
 
   DeviceStatePtr state_;
-  std::vector<ClMem> memory_;
-  std::vector<void*> svm_;
+  std::deque<Chunk> chunks_;
+  std::vector<Part> parts_;
 };
 
 class DeviceLoad final : public PreparedLoad {
@@ -422,13 +431,14 @@ class DeviceLoad final : public PreparedLoad {
 
   Result<void> commit() override {
     CKPT_CHECK(finish_program_queue(*state_));
-    if (!scratch_places_.empty()) return copy_from_scratch();
-    return state_->maps ? fill_mapped() : fill_staged(LoadPlan::Pass::fill, targets_);
+    if (scratch_) return copy_from_scratch();
+    return state_->maps ? fill_mapped()
+                        : fill_staged(LoadPlan::Pass::fill, [this](std::size_t i) { return targets_[i]; });
   }
 
  private:
   DeviceLoad(DeviceStatePtr state, LoadPlan plan, LoadOptions options)
-      : state_(std::move(state)), plan_(std::move(plan)), options_(std::move(options)), scratch_(state_) {
+      : state_(std::move(state)), plan_(std::move(plan)), options_(std::move(options)) {
     for (const TensorLoad& load : plan_.loads()) {
       const auto& memory = std::get<DeviceMemory>(load.to.memory);
       targets_.push_back(static_cast<const ClAllocation&>(*memory.allocation).place().at(memory.offset_bytes));
@@ -438,17 +448,22 @@ class DeviceLoad final : public PreparedLoad {
 
   Result<void> prepare() {
     if (state_->maps || state_->checks_first) return check_plan(plan_, options_);
-    CKPT_TRY(const auto lane, LaneLease::take(state_));
-    auto places = scratch_.allocate(targets_, sizes_, lane->queue.get());
-    if (!places) return check_plan(plan_, options_);  // no room: read twice
-    scratch_places_ = std::move(*places);
-    return fill_staged(LoadPlan::Pass::check_and_fill, scratch_places_);
+    scratch_ = std::make_unique<Scratch>(state_);
+    if (scratch_->lay_out(targets_, sizes_)) {
+      const auto filled =
+          fill_staged(LoadPlan::Pass::check_and_fill, [this](std::size_t i) { return scratch_->place(i); });
+      if (filled || (filled.error().code != ErrorCode::out_of_memory && filled.error().code != ErrorCode::device)) {
+        return filled;
+      }
+    }
+    scratch_.reset();  // no room: read twice; drivers tell it by several errors, and some when memory is first used
+    return check_plan(plan_, options_);
   }
 
-  Result<void> fill_staged(LoadPlan::Pass pass, std::span<const Place> places) {
+  Result<void> fill_staged(LoadPlan::Pass pass, const PlaceOf& place_of) {
     return plan_.run(pass, options_, [&]() -> Result<std::unique_ptr<BlockSink>> {
       CKPT_TRY(auto lane, LaneLease::take(state_));
-      return std::unique_ptr<BlockSink>(std::make_unique<StagedSink>(std::move(lane), places));
+      return std::unique_ptr<BlockSink>(std::make_unique<StagedSink>(std::move(lane), place_of));
     });
   }
 
@@ -456,7 +471,8 @@ class DeviceLoad final : public PreparedLoad {
     CKPT_TRY(const auto lane, LaneLease::take(state_));
     for (std::size_t i = 0; i < targets_.size(); ++i) {
       if (sizes_[i] == 0) continue;
-      CKPT_CHECK(enqueue_copy(lane->queue.get(), scratch_places_[i], targets_[i], sizes_[i]));
+      CKPT_TRY(const Place from, scratch_->place(i));
+      CKPT_CHECK(enqueue_copy(lane->queue.get(), from, targets_[i], sizes_[i]));
     }
     return cl_check("clFinish", opencl().finish(lane->queue.get()));
   }
@@ -485,8 +501,7 @@ class DeviceLoad final : public PreparedLoad {
   LoadOptions options_;
   std::vector<Place> targets_;
   std::vector<std::uint64_t> sizes_;
-  Scratch scratch_;
-  std::vector<Place> scratch_places_;  // empty where there is no scratch
+  std::unique_ptr<Scratch> scratch_;  // null where the checksums were compared in a pass of their own
 };
 
 }  // namespace

@@ -110,6 +110,7 @@ struct OutputFile::State {
     void* const at = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED) return;
     mapped = static_cast<std::byte*>(at);
+    ::madvise(at, size_bytes, MADV_HUGEPAGE);  // where the file system was mounted with huge=advise
     mapped_bytes = size_bytes;
   }
 

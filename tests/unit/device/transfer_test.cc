@@ -253,6 +253,30 @@ TEST_CASE("transfer: a damaged member leaves every target as it was", "[device][
   }
 }
 
+TEST_CASE("transfer: a device without room for a copy of the load checks it first", "[device]") {
+  const auto device = open_device(Way::staged);
+  if (!device) return;
+  const auto a = counting(6'000'000, 1), b = counting(5'000'000, 2), c = counting(100, 3);
+  const DeviceMemory to_a = device->allocate(a.size()).value(), to_b = device->allocate(b.size()).value(),
+                     to_c = device->allocate(c.size()).value();
+  const std::vector<TensorLoad> loads = {load_of(a, to_a), load_of(b, to_b), load_of(c, to_c)};
+  const std::uint64_t limit = device->state()->info.max_allocation_bytes;
+  for (const std::uint64_t chunk : {1'000ULL, 5'000'100ULL, 20'000'000ULL}) {
+    for (const bool room : {true, false}) {
+      device->state()->scratch_chunk_bytes = chunk;
+      device->state()->info.max_allocation_bytes = room ? limit : 5'500'000;
+      const std::vector<std::byte> none(a.size());
+      REQUIRE(load_tensors({{load_of(none, to_a)}}));
+      const long before = tap_counts().copies;
+      REQUIRE(load_tensors(loads));
+      CHECK(tap_counts().copies - before == (room ? 3 : 0));
+      CHECK(bytes_of(to_a) == a);
+      CHECK(bytes_of(to_b) == b);
+      CHECK(bytes_of(to_c) == c);
+    }
+  }
+}
+
 TEST_CASE("transfer: small tensors travel together", "[device]") {
   const TemporaryDirectory folder;
   const auto device = open_device(Way::staged);

@@ -1,0 +1,293 @@
+// A training loop that can be killed at any moment: a network of two layers on an OpenCL device, Adam, generated
+// data. It begins where its folder's newest valid checkpoint ends, and a run that was killed and taken up again
+// ends with the same bits as one that was not.
+//
+//     train_mlp FOLDER [--steps N] [--every N] [--die-at N]
+//
+// What matters for that is in save(), resume() and main(); the rest is the network.
+#include <netcl/ckpt/checkpoints.h>
+#include <netcl/ckpt/convert.h>
+#include <netcl/ckpt/device_cl.h>
+#include <netcl/ckpt/format.h>
+
+#include <array>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace netcl::ckpt;
+
+constexpr std::size_t kInputs = 32, kHidden = 64, kOutputs = 8, kBatch = 64;
+
+// Every sum is made by one work-item in a fixed order: floating-point addition in another gives other bits.
+constexpr const char* kKernels = R"(
+// out[b, o] = sum_i in[b, i] * weight[i, o] + bias[o], and what is negative becomes 0 where `rectify`
+kernel void linear(global const float* in, global const float* weight, global const float* bias, global float* out,
+                   int inputs, int outputs, int rectify) {
+  int o = get_global_id(0), b = get_global_id(1);
+  float sum = bias[o];
+  for (int i = 0; i < inputs; ++i) sum += in[b * inputs + i] * weight[i * outputs + o];
+  out[b * outputs + o] = rectify ? fmax(sum, 0.0f) : sum;
+}
+// The derivative of the mean squared error
+kernel void error(global const float* out, global const float* target, global float* delta, float scale) {
+  int k = get_global_id(0);
+  delta[k] = (out[k] - target[k]) * scale;
+}
+kernel void backward(global const float* delta, global const float* weight, global const float* activation,
+                     global float* before, int inputs, int outputs) {
+  int i = get_global_id(0), b = get_global_id(1);
+  float sum = 0;
+  for (int o = 0; o < outputs; ++o) sum += delta[b * outputs + o] * weight[i * outputs + o];
+  before[b * inputs + i] = activation[b * inputs + i] > 0 ? sum : 0;
+}
+// One more row of inputs that are 1 gives the bias.
+kernel void gradient(global const float* in, global const float* delta, global float* weight, global float* bias,
+                     int inputs, int outputs, int batch) {
+  int o = get_global_id(0), i = get_global_id(1);
+  float sum = 0;
+  for (int b = 0; b < batch; ++b) sum += (i < inputs ? in[b * inputs + i] : 1.0f) * delta[b * outputs + o];
+  if (i < inputs) weight[i * outputs + o] = sum; else bias[o] = sum;
+}
+kernel void adam(global float* weight, global const float* gradient, global float* m, global float* v, float rate,
+                 float correction1, float correction2) {
+  int k = get_global_id(0);
+  m[k] = 0.9f * m[k] + 0.1f * gradient[k];
+  v[k] = 0.999f * v[k] + 0.001f * gradient[k] * gradient[k];
+  weight[k] -= rate * (m[k] / correction1) / (sqrt(v[k] / correction2) + 1e-8f);
+}
+)";
+
+[[noreturn]] void die(const std::string& what) {
+  std::fprintf(stderr, "train_mlp: %s\n", what.c_str());
+  std::exit(2);
+}
+
+void check(cl_int status, const char* what) {
+  if (status != CL_SUCCESS) die(std::string(what) + " failed: " + std::to_string(status));
+}
+
+template <class T>
+T must(Result<T> result) {
+  if (!result) die(result.error().to_string());
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+/// One weight or bias with what Adam keeps of it.
+struct Parameter {
+  std::string name;
+  std::vector<std::uint64_t> shape;
+  std::size_t size = 0;
+  cl_mem value = nullptr, gradient = nullptr, m = nullptr, v = nullptr;
+};
+
+class Network {
+ public:
+  Network() {
+    cl_platform_id platform = nullptr;
+    cl_device_id id = nullptr;
+    check(clGetPlatformIDs(1, &platform, nullptr), "clGetPlatformIDs");
+    check(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 1, &id, nullptr), "clGetDeviceIDs");
+    cl_int status = CL_SUCCESS;
+    context_ = clCreateContext(nullptr, 1, &id, nullptr, nullptr, &status);
+    check(status, "clCreateContext");
+    queue_ = clCreateCommandQueueWithProperties(context_, id, nullptr, &status);
+    check(status, "clCreateCommandQueueWithProperties");
+    const char* source = kKernels;
+    program_ = clCreateProgramWithSource(context_, 1, &source, nullptr, &status);
+    check(status, "clCreateProgramWithSource");
+    check(clBuildProgram(program_, 1, &id, "", nullptr, nullptr), "clBuildProgram");
+
+    std::mt19937 random(1);
+    parameters_ = {parameter("fc1.weight", {kInputs, kHidden}, random), parameter("fc1.bias", {kHidden}, random),
+                   parameter("fc2.weight", {kHidden, kOutputs}, random), parameter("fc2.bias", {kOutputs}, random)};
+    constexpr std::size_t kSizes[] = {kInputs, kOutputs, kHidden, kOutputs, kHidden, kOutputs};
+    for (std::size_t i = 0; i < scratch_.size(); ++i) scratch_[i] = buffer(std::vector<float>(kBatch * kSizes[i]));
+  }
+  ~Network() {
+    for (const Parameter& p : parameters_) {
+      for (cl_mem memory : {p.value, p.gradient, p.m, p.v}) clReleaseMemObject(memory);
+    }
+    for (cl_mem memory : scratch_) clReleaseMemObject(memory);
+    clReleaseProgram(program_);
+    clReleaseCommandQueue(queue_);
+    clReleaseContext(context_);
+  }
+  Network(const Network&) = delete;
+
+  cl_command_queue queue() const { return queue_; }
+  const std::array<Parameter, 4>& parameters() const { return parameters_; }
+
+  /// Step `step`, counted from 1. Its batch depends on nothing else, so no generator's state has to be kept.
+  void train(std::uint64_t step) {
+    std::mt19937 random(static_cast<unsigned>(step));
+    std::uniform_real_distribution<float> uniform(-1, 1);
+    std::vector<float> in(kBatch * kInputs), target(kBatch * kOutputs);
+    for (float& x : in) x = uniform(random);
+    for (std::size_t k = 0; k < target.size(); ++k) {
+      const std::size_t b = k / kOutputs, o = k % kOutputs;
+      target[k] = in[b * kInputs + o] * in[b * kInputs + o + 1];
+    }
+    const auto& [x, y, hidden, out, delta_hidden, delta] = scratch_;
+    const auto& [w1, b1, w2, b2] = parameters_;
+    check(clEnqueueWriteBuffer(queue_, x, CL_TRUE, 0, in.size() * 4, in.data(), 0, nullptr, nullptr), "write");
+    check(clEnqueueWriteBuffer(queue_, y, CL_TRUE, 0, target.size() * 4, target.data(), 0, nullptr, nullptr), "write");
+    const auto inputs = static_cast<cl_int>(kInputs), width = static_cast<cl_int>(kHidden),
+               outputs = static_cast<cl_int>(kOutputs), batch = static_cast<cl_int>(kBatch);
+    run("linear", kHidden, kBatch, x, w1.value, b1.value, hidden, inputs, width, cl_int{1});
+    run("linear", kOutputs, kBatch, hidden, w2.value, b2.value, out, width, outputs, cl_int{0});
+    run("error", kBatch * kOutputs, 1, out, y, delta, 2.0F / (kBatch * kOutputs));
+    run("backward", kHidden, kBatch, delta, w2.value, hidden, delta_hidden, width, outputs);
+    run("gradient", kOutputs, kHidden + 1, hidden, delta, w2.gradient, b2.gradient, width, outputs, batch);
+    run("gradient", kHidden, kInputs + 1, x, delta_hidden, w1.gradient, b1.gradient, inputs, width, batch);
+    const auto t = static_cast<float>(step);
+    for (const Parameter& p : parameters_) {
+      run("adam", p.size, 1, p.value, p.gradient, p.m, p.v, 0.003F, 1 - std::pow(0.9F, t), 1 - std::pow(0.999F, t));
+    }
+  }
+
+  /// Of the last batch.
+  double loss() {
+    std::vector<float> delta(kBatch * kOutputs);
+    check(clEnqueueReadBuffer(queue_, scratch_[5], CL_TRUE, 0, delta.size() * 4, delta.data(), 0, nullptr, nullptr),
+          "read");
+    double sum = 0;
+    for (const float d : delta) sum += std::pow(d * (kBatch * kOutputs) / 2, 2) / (kBatch * kOutputs);
+    return sum;
+  }
+
+ private:
+  cl_mem buffer(std::vector<float> values) {
+    cl_int status = CL_SUCCESS;
+    const cl_mem memory =
+        clCreateBuffer(context_, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, values.size() * 4, values.data(), &status);
+    check(status, "clCreateBuffer");
+    return memory;
+  }
+
+  Parameter parameter(const char* name, std::vector<std::uint64_t> shape, std::mt19937& random) {
+    Parameter p;
+    p.name = name;
+    p.size = shape.size() == 2 ? shape[0] * shape[1] : shape[0];
+    p.shape = std::move(shape);
+    std::uniform_real_distribution<float> uniform(-0.2F, 0.2F);
+    std::vector<float> values(p.size), zeros(p.size);
+    for (float& v : values) v = uniform(random);
+    p.value = buffer(values);
+    p.gradient = buffer(zeros);
+    p.m = buffer(zeros);
+    p.v = buffer(zeros);
+    return p;
+  }
+
+  template <class... Arguments>
+  void run(const char* name, std::size_t width, std::size_t height, const Arguments&... arguments) {
+    cl_int status = CL_SUCCESS;
+    const cl_kernel kernel = clCreateKernel(program_, name, &status);
+    check(status, name);
+    cl_uint index = 0;
+    (check(clSetKernelArg(kernel, index++, sizeof arguments, &arguments), name), ...);
+    const std::size_t size[2] = {width, height};
+    check(clEnqueueNDRangeKernel(queue_, kernel, 2, nullptr, size, nullptr, 0, nullptr, nullptr), name);
+    clReleaseKernel(kernel);
+  }
+
+  cl_context context_ = nullptr;
+  cl_command_queue queue_ = nullptr;
+  cl_program program_ = nullptr;
+  std::array<Parameter, 4> parameters_;
+  std::array<cl_mem, 6> scratch_{};  // inputs, targets, hidden, outputs, and the errors of the last two
+};
+
+/// A buffer of the network as an array that is saved and loaded.
+TensorTarget array_of(const Device& device, const Parameter& p, cl_mem buffer) {
+  return {make_dtype(ScalarType::float32), p.shape, must(wrap_buffer(device, buffer, 0, p.size * sizeof(float)))};
+}
+
+/// {"model": {name: array}, "optimizer": {"m": {…}, "v": {…}}, "step": …}, written in one piece or not at all.
+void save(const std::string& path, const Device& device, const Network& network, std::uint64_t step) {
+  Checkpoint state;
+  Tree& tree = state.tree;
+  const auto dict_of = [&](cl_mem Parameter::*buffer) {
+    std::vector<Tree::Entry> entries;
+    for (const Parameter& p : network.parameters()) {
+      const ValueId name = tree.add_string(p.name);
+      entries.push_back({name, tree.add_tensor(must(view_of(array_of(device, p, p.*buffer))))});
+    }
+    return tree.add_dict(entries);
+  };
+  const ValueId m = tree.add_string("m"), v = tree.add_string("v");
+  const std::vector<Tree::Entry> moments = {{m, dict_of(&Parameter::m)}, {v, dict_of(&Parameter::v)}};
+  const ValueId model = tree.add_string("model"), optimizer = tree.add_string("optimizer"),
+                step_name = tree.add_string("step");
+  const std::vector<Tree::Entry> root = {{model, dict_of(&Parameter::value)},
+                                         {optimizer, tree.add_dict(moments)},
+                                         {step_name, tree.add_integer(static_cast<std::int64_t>(step))}};
+  state.root = tree.add_dict(root);
+  state.attributes = tree.add_dict({});
+  ConvertOptions options;
+  options.replace = true;
+  options.embed_sidecar = true;
+  must(convert(std::move(state), path, options));
+}
+
+/// Fills the network from the newest valid checkpoint. The step that it had made; 0 where there is none.
+std::uint64_t resume(const std::string& folder, const Device& device, const Network& network) {
+  const LatestReport latest = must(latest_checkpoint(folder));
+  if (!latest.found) return 0;
+  const Checkpoint state = must(read_checkpoint(latest.found->path));
+  std::vector<TensorLoad> loads;
+  for (const NamedTensor& t : must(list_tensors(state))) {
+    for (const Parameter& p : network.parameters()) {
+      const cl_mem buffer = t.name == "model." + p.name         ? p.value
+                            : t.name == "optimizer.m." + p.name ? p.m
+                            : t.name == "optimizer.v." + p.name ? p.v
+                                                                : nullptr;
+      if (buffer != nullptr) loads.push_back({state.tree.tensor(t.value), array_of(device, p, buffer), t.name});
+    }
+  }
+  const Tree::Entry* step = state.tree.find(state.root, "step");
+  if (loads.size() != 3 * network.parameters().size() || step == nullptr) die("not a checkpoint of this network");
+  must(load_tensors(loads));
+  std::printf("resumed from %s\n", latest.found->path.filename().c_str());
+  return static_cast<std::uint64_t>(state.tree.integer(step->value));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string folder;
+  std::uint64_t steps = 300, every = 20, die_at = 0;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    std::uint64_t* const number = word == "--steps"    ? &steps
+                                  : word == "--every"  ? &every
+                                  : word == "--die-at" ? &die_at
+                                                       : nullptr;
+    if (number != nullptr && i + 1 < argc) {
+      *number = std::strtoull(argv[++i], nullptr, 10);
+    } else {
+      folder = word;
+    }
+  }
+  if (folder.empty() || every == 0) die("usage: train_mlp FOLDER [--steps N] [--every N] [--die-at N]");
+  std::filesystem::create_directories(folder);
+
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was printed before a kill is seen
+  Network network;
+  const Device device = must(wrap_queue(network.queue()));
+  for (std::uint64_t step = resume(folder, device, network) + 1; step <= steps; ++step) {
+    network.train(step);
+    if (step % 50 == 0) std::printf("step %llu  loss %.5f\n", static_cast<unsigned long long>(step), network.loss());
+    if (step == die_at) std::raise(SIGKILL);
+    if (step % every == 0 || step == steps) {
+      save(folder + "/step_" + std::to_string(step) + ".npz", device, network, step);
+    }
+  }
+}

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "netcl/ckpt/verify.h"
 #include "options.h"
+#include "render_ci.h"
 #include "render_human.h"
 #include "render_json.h"
 #include "validators.h"
@@ -14,8 +15,11 @@
 namespace netcl::ckpt::app {
 namespace {
 
+enum class Form { human, json, junit, github, sarif };  // as --format's words stand
+
 struct Options {
   CommonOptions common;
+  Form form = Form::human;
   std::vector<std::string> files;
   std::string like;
   std::string expect;
@@ -73,17 +77,19 @@ int run(Options& options) {
   human.terminal = detect_terminal(options.common.color);
   human.verbose = options.common.verbose;
 
+  const Form form = options.common.json ? Form::json : options.form;
   Output out;
   int code = kDone;
+  std::vector<VerifiedFile> verified;  // for forms that begin with a count
   const char* separator = "\n";
-  if (options.common.json) out << "{\"schema\": \"netcl-ckpt.verify/1\", \"files\": [";
+  if (form == Form::json) out << "{\"schema\": \"netcl-ckpt.verify/1\", \"files\": [";
   for (const std::string& path : files->paths) {
-    const auto report = verify_file(path, options);
-    if (options.common.json) {
+    auto report = verify_file(path, options);
+    if (form == Form::json) {
       out << separator;
       separator = ",\n";
       report ? render_json(*report, out) : render_json(path, nullptr, report.error(), out);
-    } else if (report && (!options.common.quiet || !report->sound())) {
+    } else if (form == Form::human && report && (!options.common.quiet || !report->sound())) {
       render_human(*report, human, out);
     }
     if (!report) {
@@ -91,8 +97,12 @@ int run(Options& options) {
       log_error(path, report.error());
     }
     code = std::max(code, !report ? int{kFailed} : report->sound() ? int{kDone} : int{kFound});
+    if (form > Form::json) verified.push_back({path, std::move(report)});
   }
-  if (options.common.json) out << "]}\n";
+  if (form == Form::json) out << "]}\n";
+  if (form == Form::junit) render_junit(verified, out);
+  if (form == Form::github) render_github(verified, out);
+  if (form == Form::sarif) render_sarif(verified, out);
   return finish(out, code);
 }
 
@@ -102,6 +112,10 @@ Run add_verify_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   command.add_option("FILE", options->files, "Checkpoints, directories of them, or - for standard input")->required();
   options->common.add_to(command);
+  command.add_option("--format", options->form, "Write human, json, junit, github or sarif")
+      ->transform(one_of({"human", "json", "junit", "github", "sarif"}))
+      ->type_name("FORM")
+      ->excludes("--json");
   command.add_flag("--finite", options->verify.finite, "NaN and Inf in a tensor are problems too");
   auto* like = command.add_option("--like", options->like, "Demand the names, dtypes and shapes of another checkpoint")
                    ->type_name("OTHER");
@@ -122,6 +136,7 @@ Run add_verify_options(CLI::App& command) {
       "  netcl-ckpt verify iter_1000.npz\n"
       "  netcl-ckpt verify --json checkpoints/\n"
       "  netcl-ckpt verify --device 0 iter_1000.npz\n"
+      "  netcl-ckpt verify --format junit checkpoints/ > checkpoints.xml\n"
       "  netcl-ckpt verify --finite --like iter_1000.npz iter_2000.npz\n");
   return [options] { return run(*options); };
 }

@@ -323,6 +323,23 @@ void render_human(const InspectReport& report, const HumanOptions& options, Outp
   }
 }
 
+void render_text(const InspectReport& report, Output& out) {
+  constexpr std::size_t kHashDigits = 16;
+  out << "format: " << to_string(report.format) << "\n";
+  for (const TensorInfo& t : report.tensors) {
+    out << fmt::format("tensor {}: {} {} {}\n", shown_name(t), escape(t.dtype.name()), shape_text(t.shape),
+                       t.sha256.empty() ? "no hash" : t.sha256.substr(0, kHashDigits));
+  }
+  const Tree& tree = report.metadata;
+  if (!tree.entries(report.metadata_root).empty()) {
+    out << "metadata:\n";
+    MetadataLines(tree, SIZE_MAX, out).write(report.metadata_root, 2);
+  }
+  for (const Problem& p : report.problems) {
+    if (p.severity > Severity::note) out << to_string(p.severity) << ": " << escape(problem_text(p)) << "\n";
+  }
+}
+
 void render_human(const VerifyReport& report, const HumanOptions& options, Output& out) {
   const Style style{options.terminal.color};
   const std::string path = escape(report.path);

@@ -23,6 +23,10 @@ struct HumanOptions {
 /// A line a tensor by group, totals, architecture, metadata. Problems are not among it.
 void render_human(const InspectReport& report, const HumanOptions& options, Output& out);
 
+/// A line for each tensor with the start of its hash, and the metadata: nothing that a version of this
+/// program or a neighbouring line changes, and no path.
+void render_text(const InspectReport& report, Output& out);
+
 /// "FILE: sound (…)", or a line for each problem.
 void render_human(const VerifyReport& report, const HumanOptions& options, Output& out);
 

@@ -7,6 +7,10 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
+
+#include "log.h"
+#include "render_ci.h"
 
 namespace netcl::ckpt::app {
 namespace {
@@ -213,6 +217,60 @@ void render_json(const std::string& path, const char* schema, const Error& error
   out << "\"path\": " << dump(escape_invalid(path));
   write_field(out, "error", e);
   out << "}";
+}
+
+namespace {
+
+/// A path as a URI reference: RFC 3986's unreserved characters and "/" stay.
+std::string uri(std::string_view path) {
+  std::string out;
+  for (char c : path) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-._~/").find(c) != std::string_view::npos;
+    if (plain) {
+      out += c;
+    } else {
+      out += '%';
+      for (unsigned digit : {static_cast<unsigned char>(c) >> 4, c & 15}) out += "0123456789ABCDEF"[digit];
+    }
+  }
+  return out;
+}
+
+Json sarif_result(const std::string& path, const std::string& code, const char* level, const std::string& text) {
+  Json location;
+  location["physicalLocation"]["artifactLocation"]["uri"] = uri(path);
+  return {{"ruleId", code}, {"level", level}, {"message", {{"text", text}}}, {"locations", {location}}};
+}
+
+}  // namespace
+
+void render_sarif(const std::vector<VerifiedFile>& files, Output& out) {
+  Json results = Json::array();
+  std::set<std::string> codes;
+  for (const VerifiedFile& f : files) {
+    if (!f.report) {
+      const Error& e = f.report.error();
+      codes.insert(to_string(e.code));
+      results.push_back(sarif_result(f.path, to_string(e.code), "error", escape_invalid(e.message)));
+      continue;
+    }
+    for (const Problem& p : f.report->problems) {
+      const char* level = p.severity == Severity::note ? "note" : p.severity == Severity::warning ? "warning" : "error";
+      codes.insert(p.code);
+      Json result = sarif_result(f.path, p.code, level, escape_invalid(problem_text(p)));
+      if (!p.where.empty())
+        result["locations"][0]["logicalLocations"] = Json::array({{{"name", escape_invalid(p.where)}}});
+      results.push_back(std::move(result));
+    }
+  }
+  Json driver = {{"name", "netcl-ckpt"}, {"version", NETCL_CKPT_VERSION}, {"rules", Json::array()}};
+  for (const std::string& code : codes) driver["rules"].push_back({{"id", code}});
+  Json run = {{"tool", {{"driver", std::move(driver)}}}, {"results", std::move(results)}};
+  out << dump({{"$schema", "https://json.schemastore.org/sarif-2.1.0.json"},
+               {"version", "2.1.0"},
+               {"runs", Json::array({std::move(run)})}})
+      << "\n";
 }
 
 namespace {

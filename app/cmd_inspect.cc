@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "files.h"
+#include "guess.h"
 #include "log.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/inspect.h"
@@ -44,6 +45,7 @@ Result<InspectReport> inspect_file(const std::string& path, const Options& optio
   auto report = inspect(*opened, options.inspect);
   if (!report) return report;
   report->path = path;
+  if (report->tensors.empty() && !options.inspect.include.empty()) warn_no_match(options.inspect.include, *opened);
   sort_tensors(report->tensors, options.sort);
   return report;
 }

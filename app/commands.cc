@@ -8,10 +8,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <array>
-#include <numeric>
 
+#include "guess.h"
 #include "log.h"
 #include "terminal.h"
 
@@ -40,33 +39,9 @@ constexpr const char* kExamples =
     "\n"
     "`netcl-ckpt COMMAND --help` tells more; so does `man netcl-ckpt`.\n";
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row.back();
-}
-
 /// "unknown command 'inspct'; did you mean 'inspect'?"
 std::string unknown(const char* what, std::string_view word, const std::vector<std::string>& candidates) {
-  const std::string* best = nullptr;
-  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
-  for (const std::string& c : candidates) {
-    const std::size_t d = word.size() > 64 ? best_distance : edit_distance(word, c);
-    if (d < best_distance) {
-      best = &c;
-      best_distance = d;
-    }
-  }
-  const std::string guess = best == nullptr ? "" : fmt::format("; did you mean '{}'?", *best);
-  return fmt::format("unknown {} '{}'{}", what, word, guess);
+  return fmt::format("unknown {} '{}'{}", what, word, did_you_mean(word, candidates));
 }
 
 std::vector<std::string> option_names(const CLI::App& app) {

@@ -3,11 +3,14 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <span>
 
 #include "commands.h"
 #include "log.h"
 #include "netcl/ckpt/diff.h"
+#include "netcl/ckpt/output_file.h"
 #include "options.h"
+#include "render_html.h"
 #include "render_human.h"
 #include "render_json.h"
 #include "validators.h"
@@ -22,9 +25,17 @@ struct Options {
   std::vector<std::string> maps;
   bool no_equal_nan = false;
   bool list_elements = false;
+  std::string page;
   std::optional<std::uint64_t> count;
   DiffOptions diff;
 };
+
+Result<void> write_page(const std::string& path, const std::string& page) {
+  auto file = OutputFile::create(path, true);
+  if (!file) return tl::make_unexpected(std::move(file.error()));
+  if (auto written = file->write_at(0, std::as_bytes(std::span(page))); !written) return written;
+  return file->commit(page.size());
+}
 
 int run(Options& options) {
   options.common.apply();
@@ -39,8 +50,9 @@ int run(Options& options) {
   constexpr std::uint64_t kElementsByDefault = 20;
   if (options.list_elements) diff_options.max_elements = kElementsByDefault;
   if (options.count) diff_options.max_elements = *options.count;
-  diff_options.brief |= options.common.quiet;
-  diff_options.histogram = options.common.json && !diff_options.brief;
+  const bool paged = !options.page.empty();
+  diff_options.brief |= options.common.quiet && !paged;
+  diff_options.histogram = paged || (options.common.json && !diff_options.brief);
   view.all = options.common.verbose;
   view.terminal = detect_terminal(options.common.color);
 
@@ -59,12 +71,19 @@ int run(Options& options) {
     log_error(report.error());
     return kFailed;
   }
+  if (paged) {
+    if (auto written = write_page(options.page, render_html(*report, view)); !written) {
+      log_error(options.page, written.error());
+      return kFailed;
+    }
+  }
   Output out;
   if (options.common.json) {
     render_json(*report, view, out);
+  } else if (options.common.quiet) {
+    // the exit code is the answer
   } else if (diff_options.brief) {
-    if (report->differs && !options.common.quiet)
-      out << fmt::format("{} and {} differ\n", escape(view.a), escape(view.b));
+    if (report->differs) out << fmt::format("{} and {} differ\n", escape(view.a), escape(view.b));
   } else {
     render_human(*report, view, out);
   }
@@ -76,6 +95,12 @@ int run(Options& options) {
     if (t.error) log_error(fmt::format("{}, {}: {}: {}", view.a, view.b, t.name, t.error->to_string()));
   }
   return finish(out, !report->complete() ? kFailed : report->differs ? kFound : kDone);
+}
+
+/// A checkpoint must not be replaced because somebody forgot to name the page.
+CLI::Validator page_name() {
+  return CLI::Validator(
+      [](std::string& path) { return path.ends_with(".html") ? "" : "'" + path + "' does not end in .html"; }, "");
 }
 
 }  // namespace
@@ -104,9 +129,14 @@ Run add_diff_options(CLI::App& command) {
       ->type_name("PART");
   command.add_option("--optimizer-pattern", diff.optimizer_patterns, "These tensors are optimizer state; repeatable")
       ->type_name("GLOB");
-  command.add_flag("--brief", diff.brief, "Say only whether they differ, and stop at the first difference");
+  auto* brief =
+      command.add_flag("--brief", diff.brief, "Say only whether they differ, and stop at the first difference");
   command.add_flag("-r,--report", options->list_elements, "List the elements that differ, 20 of each tensor");
   command.add_option("-n,--count", options->count, "List N of them")->type_name("N");
+  command.add_option("--html", options->page, "Also write a page to look at, with histograms: a name in .html")
+      ->type_name("FILE")
+      ->check(page_name())
+      ->excludes(brief);
   command.add_option("--limit", options->view.limit, "Show at most N tensors")->type_name("N");
   command.add_option("--sort", options->view.by_change, "Order: name (the file's) or change (most moved first)")
       ->transform(one_of(std::map<std::string, bool>{{"name", false}, {"change", true}}))
@@ -119,6 +149,7 @@ Run add_diff_options(CLI::App& command) {
       "  netcl-ckpt diff iter_1000.npz iter_2000.npz\n"
       "  netcl-ckpt diff --brief --only model last.pkl best.npz\n"
       "  netcl-ckpt diff --rtol 1e-5 --atol 1e-8 reference.npz new.npz\n"
+      "  netcl-ckpt diff --quiet --html report.html iter_1000.npz iter_2000.npz\n"
       "  netcl-ckpt diff --map '^module\\.=' --transpose '*.weight' torch.pt netcl.npz\n");
   return [options] { return run(*options); };
 }

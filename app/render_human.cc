@@ -366,14 +366,12 @@ std::vector<std::uint64_t> coordinates(std::uint64_t index, const std::vector<st
   return at;
 }
 
-/// How far a tensor went, ‖a - b‖ against ‖a‖, from 1e-8 (an empty bar) to 1 (a full one) by decades.
 std::string moved_bar(const TensorDiff& t, bool unicode) {
   if (t.change != TensorChange::values || !t.figures) return "";
-  constexpr int kCells = 8;
-  const double moved = t.figures->moved.value_or(t.figures->max_abs ? 1.0 : 0.0);
-  const double decades = moved > 0 ? std::clamp(std::log10(moved) + kCells, 0.0, static_cast<double>(kCells)) : 0.0;
+  constexpr int kCells = 8;  // a decade each
+  const double filled = kCells * moved_share(t);
   std::string bar;
-  for (int i = 0; i < kCells; ++i) bar += i < decades ? (unicode ? "█" : "#") : (unicode ? "░" : ".");
+  for (int i = 0; i < kCells; ++i) bar += i < filled ? (unicode ? "█" : "#") : (unicode ? "░" : ".");
   return bar;
 }
 
@@ -381,21 +379,6 @@ std::string side_text(const DiffSide& side) { return escape(side.dtype.name()) +
 
 std::string number_text(std::optional<DiffPeak> peak) {
   return peak ? fmt::format("{:.4g}", static_cast<double>(peak->value)) : "0";
-}
-
-/// What differs, in a few words; the figures have columns of their own.
-std::string change_text(const TensorDiff& t) {
-  switch (t.change) {
-    case TensorChange::same: return "the same";
-    case TensorChange::only_in_a: return "only in the first";
-    case TensorChange::only_in_b: return "only in the second";
-    case TensorChange::dtype:
-    case TensorChange::shape: return side_text(*t.a) + " became " + side_text(*t.b);
-    case TensorChange::not_comparable: return "an object array, not compared";
-    case TensorChange::unreadable: return "cannot be read";
-    case TensorChange::values: break;
-  }
-  return fmt::format("{} of {}", grouped(t.differing), grouped(t.num_elements));
 }
 
 const char* mark_of(TensorChange change) {
@@ -419,6 +402,26 @@ void write_elements(const TensorDiff& t, Output& out) {
 }
 
 }  // namespace
+
+double moved_share(const TensorDiff& t) {
+  constexpr double kDecades = 8;
+  const double moved = !t.figures ? 0 : t.figures->moved.value_or(t.figures->max_abs ? 1.0 : 0.0);
+  return moved > 0 ? std::clamp(std::log10(moved) + kDecades, 0.0, kDecades) / kDecades : 0;
+}
+
+std::string change_text(const TensorDiff& t) {
+  switch (t.change) {
+    case TensorChange::same: return "the same";
+    case TensorChange::only_in_a: return "only in the first";
+    case TensorChange::only_in_b: return "only in the second";
+    case TensorChange::dtype:
+    case TensorChange::shape: return side_text(*t.a) + " became " + side_text(*t.b);
+    case TensorChange::not_comparable: return "an object array, not compared";
+    case TensorChange::unreadable: return "cannot be read";
+    case TensorChange::values: break;
+  }
+  return fmt::format("{} of {}", grouped(t.differing), grouped(t.num_elements));
+}
 
 std::vector<const TensorDiff*> shown_tensors(const DiffReport& report, const DiffView& view) {
   std::vector<const TensorDiff*> shown;

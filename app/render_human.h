@@ -41,6 +41,12 @@ struct DiffView {
 /// The tensors of a report that a view shows, in its order.
 std::vector<const TensorDiff*> shown_tensors(const DiffReport& report, const DiffView& view);
 
+/// How far a tensor went, ‖a - b‖ against ‖a‖, from 1e-8 (0) to 1 (1) by decades.
+double moved_share(const TensorDiff& t);
+
+/// What differs, in a few words, escaped; the figures are not among it.
+std::string change_text(const TensorDiff& t);
+
 /// A line for each tensor that differs, with a bar for how much it moved, and a summary.
 void render_human(const DiffReport& report, const DiffView& view, Output& out);
 

@@ -13,6 +13,7 @@
 
 #include "base/try.h"
 #include "format/readers.h"
+#include "format/structure.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -115,6 +116,17 @@ void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& 
   };
 
   const auto text = read_text(sidecar, options.limits);
+  // The npz holds the metadata itself, and the sidecar is a copy; where the two differ, whoever saved died
+  // between them, or another save's sidecar was put there.
+  if (!out.tree.entries(out.attributes).empty()) {
+    const auto own = to_plain_json(out.tree, out.attributes);
+    if (!own || !text || *text != *own) {
+      report("stale-sidecar", Severity::warning, std::nullopt,
+             fmt::format("'{}' is not of the save that wrote '{}'; the metadata inside the npz is used", json_name,
+                         npz_name));
+    }
+    return;
+  }
   auto parsed = text ? parse_json(*text, options.limits, out.tree) : tl::make_unexpected(text.error());
   if (!parsed) {
     const Error& e = parsed.error();

@@ -46,7 +46,6 @@ struct WritePlan {
 struct LayoutOptions {
   CompressionChoice compression = CompressionChoice::keep;
   bool compact = false;           ///< torch: each tensor gets a storage of its own size
-  bool embed_attributes = false;  ///< npz: carry the attributes inside, for the caller writes no sidecar
 };
 Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& options);
 Result<WritePlan> plan_npy(const Checkpoint& checkpoint);

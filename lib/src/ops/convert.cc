@@ -211,7 +211,6 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   LayoutOptions layout;
   layout.compression = options.compression;
   layout.compact = options.compact;
-  layout.embed_attributes = !sidecar;
   CKPT_TRY(const WritePlan plan, plan_for(report.format, in, layout));
   CKPT_TRY(const auto tensors, list_tensors(in, options.limits));
   report.num_tensors = tensors.size();

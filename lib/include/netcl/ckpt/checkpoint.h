@@ -85,6 +85,8 @@ class Tree {
   /// The entries of a dict, in the file's order.
   std::span<const Entry> entries(ValueId id) const;
   const Tensor& tensor(ValueId id) const { return tensors_[nodes_[id].data]; }
+  /// All tensors and NumPy scalars, to give them other storages.
+  std::span<Tensor> tensors() { return tensors_; }
 
   /// The value under string key `key` of a dict, or nullptr.
   const Entry* find(ValueId dict, std::string_view key) const;

@@ -1,0 +1,256 @@
+// Saving: a program's state becomes a checkpoint whose storages are the program's memory, and convert()
+// writes it like any other.
+//
+// One commit for netcl's pair: the npz carries its metadata inside, where NumPy and netcl pass over it, and
+// is put in place in one step; the sidecar follows as a copy. Whoever dies between the two leaves an old
+// copy beside a new npz, and the reader knows it by its text, which is not what the npz says.
+#include "netcl/ckpt/save.h"
+
+#include <future>
+
+#include "base/text.h"
+#include "base/try.h"
+#include "format/structure.h"
+#include "netcl/ckpt/convert.h"
+
+namespace netcl::ckpt {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<void> write(Checkpoint checkpoint, const fs::path& path, std::optional<Format> format,
+                   const SaveOptions& options) {
+  ConvertOptions convert_options;
+  convert_options.to = format;
+  convert_options.compression = options.compression;
+  convert_options.jobs = options.jobs;
+  convert_options.cancel = options.cancel;
+  convert_options.replace = true;
+  CKPT_TRY([[maybe_unused]] const ConvertReport report, convert(std::move(checkpoint), path, convert_options));
+  return {};
+}
+
+bool has_known_extension(const fs::path& path) {
+  for (const char* known : {".npz", ".npy", ".netcl", ".pkl", ".pickle", ".pt", ".pth", ".safetensors"}) {
+    if (path.extension() == known) return true;
+  }
+  return !path.has_filename();  // "folder/": npy files
+}
+
+fs::path with_extension(fs::path path) {
+  if (!has_known_extension(path)) path += ".npz";  // not replace_extension(), which would eat a dotted stem
+  return path;
+}
+
+/// A checkpoint of these parameters, in their order.
+Result<Checkpoint> checkpoint_of(std::span<const Parameter> parameters, const fs::path& path) {
+  Checkpoint out;
+  out.path = path.string();
+  std::vector<Tree::Entry> entries;
+  for (const Parameter& p : parameters) {
+    const ValueId key = out.tree.add_string(p.name);
+    CKPT_TRY(Tensor tensor, view_of(p.target));
+    entries.push_back({key, out.tree.add_tensor(std::move(tensor))});
+  }
+  out.root = out.tree.add_dict(entries);
+  out.attributes = out.tree.add_dict({});
+  return out;
+}
+
+bool holds_tensor(const Tree& tree, ValueId id) {
+  const bool tensor = tree.kind(id) == ValueKind::tensor;
+  bool below = false;
+  if (tree.kind(id) == ValueKind::dict) {
+    for (const Tree::Entry& e : tree.entries(id)) below = below || holds_tensor(tree, e.value);
+  } else if (tree.kind(id) == ValueKind::list || tree.kind(id) == ValueKind::tuple) {
+    for (const ValueId item : tree.items(id)) below = below || holds_tensor(tree, item);
+  }
+  return tensor || below;
+}
+
+/// A tensor's bytes in memory of their own.
+Result<Tensor> copied(const Tensor& tensor) {
+  std::vector<std::byte> bytes(tensor.size_bytes());
+  CKPT_TRY(auto reader, TensorReader::open(tensor));
+  CKPT_CHECK(reader.read(bytes));
+  Tensor out = tensor;
+  out.dtype.big_endian = false;
+  out.strides = c_strides(out.shape);
+  out.offset_bytes = 0;
+  out.storage = file_storage(memory_source(std::move(bytes), "snapshot"), 0, tensor.size_bytes());
+  return out;
+}
+
+}  // namespace
+
+TensorTarget host_target(std::span<float> values, std::vector<std::uint64_t> shape) {
+  return {make_dtype(ScalarType::float32), std::move(shape), std::as_writable_bytes(values)};
+}
+
+Result<ValueId> Value::add_to(Tree& tree) const { return add_to(tree, 0); }
+
+Result<ValueId> Value::add_to(Tree& tree, int depth) const {
+  constexpr int kMaxDepth = 1000;
+  if (depth > kMaxDepth) return fail(ErrorCode::limit_exceeded, "the state is nested deeper than {} levels", kMaxDepth);
+  if (const auto* v = std::get_if<bool>(&data_)) return tree.add_boolean(*v);
+  if (const auto* v = std::get_if<std::int64_t>(&data_)) return tree.add_integer(*v);
+  if (const auto* v = std::get_if<double>(&data_)) return tree.add_real(*v);
+  if (const auto* v = std::get_if<std::string>(&data_)) return tree.add_string(*v);
+  if (const auto* v = std::get_if<Tensor>(&data_)) return tree.add_tensor(*v);
+  if (const auto* v = std::get_if<TensorTarget>(&data_)) {
+    CKPT_TRY(Tensor tensor, view_of(*v));
+    return tree.add_tensor(std::move(tensor));
+  }
+  if (const auto* v = std::get_if<Sequence>(&data_)) {
+    std::vector<ValueId> items;
+    for (const Value& item : v->items) {
+      CKPT_TRY(const ValueId id, item.add_to(tree, depth + 1));
+      items.push_back(id);
+    }
+    return tree.add_sequence(v->tuple ? ValueKind::tuple : ValueKind::list, items);
+  }
+  if (const auto* v = std::get_if<Entries>(&data_)) {
+    std::vector<Tree::Entry> entries;
+    for (const auto& [name, value] : *v) {
+      const ValueId key = tree.add_string(name);
+      CKPT_TRY(const ValueId id, value.add_to(tree, depth + 1));
+      entries.push_back({key, id});
+    }
+    return tree.add_dict(entries);
+  }
+  return tree.add_none();
+}
+
+Result<void> save_state(const Value& state, const fs::path& path, const SaveOptions& options) {
+  return guarded([&]() -> Result<void> {
+    Checkpoint checkpoint;
+    CKPT_TRY(checkpoint.root, state.add_to(checkpoint.tree));
+    checkpoint.attributes = checkpoint.tree.add_dict({});
+    return write(std::move(checkpoint), with_extension(path), std::nullopt, options);
+  });
+}
+
+std::vector<Parameter> numbered(std::vector<TensorTarget> targets) {
+  std::vector<Parameter> out;
+  for (TensorTarget& t : targets) out.push_back({fmt::format("p{}", out.size()), std::move(t)});
+  return out;
+}
+
+Result<void> save_params(std::span<const Parameter> parameters, const fs::path& path, const SaveOptions& options) {
+  return guarded([&]() -> Result<void> {
+    CKPT_TRY(Checkpoint checkpoint, checkpoint_of(parameters, path));
+    return write(std::move(checkpoint), with_extension(path), std::nullopt, options);
+  });
+}
+
+Result<void> save_checkpoint(std::span<const Parameter> parameters, const fs::path& path,
+                             const CheckpointExtras& extras, const SaveOptions& options) {
+  return guarded([&]() -> Result<void> {
+    CKPT_TRY(Checkpoint checkpoint, checkpoint_of(parameters, path));
+    Tree& tree = checkpoint.tree;
+    std::vector<Tree::Entry> attributes;
+    // netcl writes both keys, whatever they hold.
+    for (const auto& [name, value] : {std::pair{"optim_state", &extras.optim_state}, {"config", &extras.config}}) {
+      const ValueId key = tree.add_string(name);
+      ValueId id = 0;
+      if (*value) {
+        CKPT_TRY(id, (*value)->add_to(tree));
+      } else {
+        id = tree.add_none();
+      }
+      if (!holds_tensor(tree, id)) {
+        attributes.push_back({key, id});
+        continue;
+      }
+      const auto own = tree.entries(checkpoint.root);
+      std::vector<Tree::Entry> entries(own.begin(), own.end());
+      entries.push_back({key, id});
+      checkpoint.root = tree.add_dict(entries);
+    }
+    checkpoint.attributes = tree.add_dict(attributes);
+    return write(std::move(checkpoint), with_extension(path), std::nullopt, options);
+  });
+}
+
+Result<void> save_model(const Value& layers, std::span<const Parameter> parameters, const fs::path& path,
+                        const SaveOptions& options) {
+  return guarded([&]() -> Result<void> {
+    Tree json;
+    CKPT_TRY(const ValueId meta,
+             Value::dict({{"type", "Sequential"}, {"config", layers}, {"version", 2}, {"format", "netcl.single-file"}})
+                 .add_to(json));
+    CKPT_TRY(const std::string text, to_plain_json(json, meta));
+    // A 0-d array of UCS-4, as np.array(text) makes it. to_plain_json escapes all that is not ASCII.
+    std::vector<std::byte> characters(text.size() * 4);
+    for (std::size_t i = 0; i < text.size(); ++i) characters[i * 4] = static_cast<std::byte>(text[i]);
+    Tensor tensor;
+    tensor.dtype.type = ScalarType::unicode;
+    tensor.dtype.item_bytes = characters.size();
+    const std::uint64_t size_bytes = characters.size();
+    tensor.storage = file_storage(memory_source(std::move(characters), "__netcl_meta__"), 0, size_bytes);
+    CKPT_TRY(Checkpoint checkpoint, checkpoint_of(parameters, path));
+    const auto own = checkpoint.tree.entries(checkpoint.root);
+    std::vector<Tree::Entry> entries(own.begin(), own.end());
+    const ValueId key = checkpoint.tree.add_string("__netcl_meta__");
+    entries.insert(entries.begin(), {key, checkpoint.tree.add_tensor(std::move(tensor))});
+    checkpoint.root = checkpoint.tree.add_dict(entries);
+    return write(std::move(checkpoint), path, Format::netcl, options);
+  });
+}
+
+Value AdamState::value() const {
+  Value::Items pairs;
+  for (const auto& [m, v] : moments) pairs.push_back(Value::tuple({m, v}));
+  return Value::dict({{"t", t}, {"moments", Value::list(std::move(pairs))}});
+}
+
+Value MomentumState::value() const {
+  return Value::dict({{"velocity", Value::list(Value::Items(velocity.begin(), velocity.end()))}});
+}
+
+Value EmaState::value() const {
+  return Value::dict({{"decay", decay},
+                      {"warmup", warmup},
+                      {"step_count", step_count},
+                      {"shadow", Value::list(Value::Items(shadow.begin(), shadow.end()))}});
+}
+
+// ---- in the background ----
+
+struct PendingSave::State {
+  std::shared_future<Result<void>> outcome;
+  bool claimed = false;
+};
+
+PendingSave::PendingSave(std::unique_ptr<State> state) : state_(std::move(state)) {}
+PendingSave::PendingSave(PendingSave&&) noexcept = default;
+PendingSave::~PendingSave() {
+  if (state_ && !state_->claimed && !state_->outcome.get()) std::terminate();
+}
+
+Result<void> PendingSave::wait() {
+  state_->claimed = true;
+  return state_->outcome.get();
+}
+
+bool PendingSave::done() const {
+  return state_->outcome.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
+Result<PendingSave> save_async(const Value& state, const fs::path& path, const SaveOptions& options) {
+  return guarded([&]() -> Result<PendingSave> {
+    auto snapshot = std::make_shared<Checkpoint>();
+    CKPT_TRY(snapshot->root, state.add_to(snapshot->tree));
+    for (Tensor& tensor : snapshot->tree.tensors()) {
+      CKPT_TRY(tensor, copied(tensor));
+    }
+    snapshot->attributes = snapshot->tree.add_dict({});
+    auto pending = std::make_unique<PendingSave::State>();
+    pending->outcome = std::async(std::launch::async, [snapshot, target = with_extension(path), options] {
+                         return guarded([&] { return write(std::move(*snapshot), target, std::nullopt, options); });
+                       }).share();
+    return PendingSave(std::move(pending));
+  });
+}
+
+}  // namespace netcl::ckpt

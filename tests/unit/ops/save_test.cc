@@ -1,0 +1,219 @@
+#include "netcl/ckpt/save.h"
+
+#include "catch.h"
+#include "netcl/ckpt/inspect.h"
+#include "sample.h"
+
+using namespace netcl::ckpt;
+
+namespace {
+
+/// A small network with Adam, its arrays filled from `seed` on.
+struct Program {
+  explicit Program(float seed) {
+    for (auto* values : {&weight, &bias, &m, &v}) {
+      for (float& x : *values) x = seed++;
+    }
+  }
+  std::vector<Parameter> parameters() {
+    return {{"fc.weight", host_target(weight, {2, 3})}, {"fc.bias", host_target(bias, {2})}};
+  }
+  AdamState adam() { return {7, {{host_target(m, {2, 3}), host_target(v, {2, 3})}}}; }
+  bool operator==(const Program&) const = default;
+
+  std::vector<float> weight = std::vector<float>(6), bias = std::vector<float>(2), m = std::vector<float>(6),
+                     v = std::vector<float>(6);
+};
+
+Value state_of(Program& p) {
+  Value::Entries model;
+  for (const Parameter& parameter : p.parameters()) model.emplace_back(parameter.name, parameter.target);
+  return Value::dict({{"model", Value::dict(std::move(model))},
+                      {"optimizer", p.adam().value()},
+                      {"scheduler", Value()},
+                      {"epoch", 3},
+                      {"rng", Value::tuple({"MT19937", 0.5, true})}});
+}
+
+std::string message_of(const auto& result) { return result ? "" : result.error().to_string(); }
+
+}  // namespace
+
+TEST_CASE("save: a state comes back bit for bit, in every format", "[ops]") {
+  const TemporaryFolder folder;
+  for (const char* name : {"run.v2", "a.npz", "a.pkl", "a.pt", "a.safetensors", "folder/"}) {
+    INFO(name);
+    Program saved(1), loaded(100);
+    const auto path = folder.path / name;
+    const auto done = save_state(state_of(saved), path);
+    INFO(message_of(done));
+    REQUIRE(done);
+    const auto state = load_state(path);
+    REQUIRE(state);
+    CHECK(state->tree.integer(state->tree.find(state->root, "epoch")->value) == 3);
+    MatchOptions options;
+    options.scope = "model";
+    const auto report = load_parameters(*state, loaded.parameters(), options);
+    INFO(message_of(report));
+    REQUIRE(report);
+    AdamState adam = loaded.adam();
+    adam.t = 0;
+    const auto optimizer = load_optimizer(*state, "optimizer", adam);
+    INFO(message_of(optimizer));
+    REQUIRE(optimizer);
+    CHECK(adam.t == 7);
+    CHECK(loaded == saved);
+  }
+  CHECK(std::filesystem::exists(folder.path / "run.v2.npz"));
+}
+
+TEST_CASE("save: netcl's pair is one commit", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1), q(100);
+  const auto path = folder.path / "run.v1";
+  CheckpointExtras extras{p.adam().value(), Value::dict({{"lr", 0.1}})};
+  REQUIRE(save_checkpoint(p.parameters(), path, extras));
+  CHECK(std::filesystem::exists(folder.path / "run.v1.npz"));
+  CHECK(read_text(folder.path / "run.v1.json") == "{\"config\":{\"lr\":0.1}}");
+  const std::string old_sidecar = read_text(folder.path / "run.v1.json");
+
+  const auto loaded = load_checkpoint(q.parameters(), path);
+  REQUIRE(loaded);
+  CHECK(q.weight == p.weight);
+  REQUIRE(loaded->config);
+  CHECK(dump(loaded->checkpoint.tree, *loaded->config) == "{'lr': 0.1r}");
+  AdamState adam = q.adam();
+  REQUIRE(load_optimizer(loaded->checkpoint, "optim_state", adam));
+  CHECK(q == p);
+
+  // The process died after the new npz and before the new sidecar: all of the new save is seen.
+  extras.config = Value::dict({{"lr", 0.2}});
+  REQUIRE(save_checkpoint(p.parameters(), path, extras));
+  write_text(folder.path / "run.v1.json", old_sidecar);
+  for (const std::string& sidecar : {old_sidecar, std::string("{\"optim_state\": [["), std::string()}) {
+    write_text(folder.path / "run.v1.json", sidecar);
+    const auto again = load_checkpoint(q.parameters(), path);
+    REQUIRE(again);
+    CHECK(dump(again->checkpoint.tree, *again->config) == "{'lr': 0.2r}");
+    REQUIRE(again->checkpoint.problems.size() == 1);
+    CHECK(again->checkpoint.problems[0].code == "stale-sidecar");
+  }
+}
+
+TEST_CASE("save: loading is all or nothing, and says all that does not match", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1);
+  std::vector<float> more(4);
+  auto parameters = p.parameters();
+  REQUIRE(save_params(parameters, folder.path / "a"));
+
+  Program q(100);
+  const Program before = q;
+  std::vector<Parameter> other = {{"fc.weight", host_target(q.weight, {3, 2})},
+                                  {"fc.bias", host_target(q.bias, {2})},
+                                  {"extra", host_target(more, {4})}};
+  const auto state = load_state(folder.path / "a");
+  REQUIRE(state);
+  const auto refused = load_parameters(*state, other);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message ==
+        "the file does not match the parameters: missing name: extra; "
+        "mismatched tensor: fc.weight: float32 (2, 3) for float32 (3, 2)");
+  CHECK(q == before);
+
+  MatchOptions lenient;
+  lenient.strict = false;
+  const auto report = load_parameters(*state, other, lenient);
+  REQUIRE(report);
+  CHECK(report->loaded == std::vector<std::string>{"fc.bias"});
+  CHECK(report->missing == std::vector<std::string>{"extra"});
+  CHECK(q.bias == p.bias);
+  CHECK(q.weight == before.weight);
+
+  const auto unexpected = load_parameters(*state, std::vector<Parameter>{parameters[0]});
+  REQUIRE_FALSE(unexpected);
+  CHECK(unexpected.error().message == "the file does not match the parameters: unexpected name: fc.bias");
+  CHECK(load_params(std::vector<Parameter>{parameters[0]}, folder.path / "a"));  // netcl passes over it
+
+  // A damaged payload is found before any parameter changes.
+  std::string bytes = read_text(folder.path / "a.npz");
+  const auto at = bytes.find(std::string(reinterpret_cast<const char*>(p.bias.data()), 8));
+  REQUIRE(at != bytes.npos);
+  bytes[at] ^= 1;
+  write_text(folder.path / "damaged.npz", bytes);
+  Program untouched(100);
+  const auto damaged = load_params(untouched.parameters(), folder.path / "damaged");
+  REQUIRE_FALSE(damaged);
+  CHECK(damaged.error().code == ErrorCode::checksum_mismatch);
+  CHECK(untouched == Program(100));
+}
+
+TEST_CASE("save: prefixes, transposition and casts are asked for", "[ops]") {
+  const TemporaryFolder folder;
+  std::vector<float> weight = {1, 2, 3, 4, 5, 6}, back(6);
+  REQUIRE(save_params(std::vector<Parameter>{{"module.fc.weight", host_target(weight, {2, 3})}}, folder.path / "a"));
+  MatchOptions options;
+  options.strip_prefix = "module.";
+  options.transpose = {"*.weight"};
+  REQUIRE(load_params(std::vector<Parameter>{{"fc.weight", host_target(back, {3, 2})}}, folder.path / "a", options));
+  CHECK(back == std::vector<float>{1, 4, 2, 5, 3, 6});
+
+  std::vector<double> wide(6);
+  const std::vector<Parameter> doubles = {
+      {"module.fc.weight", {make_dtype(ScalarType::float64), {2, 3}, std::as_writable_bytes(std::span(wide))}}};
+  CHECK_FALSE(load_params(doubles, folder.path / "a"));
+  options = {};
+  options.allow_cast = true;
+  REQUIRE(load_params(doubles, folder.path / "a", options));
+  CHECK(wide == std::vector<double>{1, 2, 3, 4, 5, 6});
+}
+
+TEST_CASE("save: netcl's single file holds the architecture", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1), q(100);
+  const Value layers = Value::list({Value::dict({{"type", "Linear"}, {"args", Value::dict({{"in_features", 3}})}})});
+  std::vector<Parameter> saved = {{"0:weight", host_target(p.weight, {2, 3})}};
+  REQUIRE(save_model(layers, saved, folder.path / "m.netcl"));
+  const auto loaded =
+      load_model(std::vector<Parameter>{{"0:weight", host_target(q.weight, {2, 3})}}, folder.path / "m.netcl");
+  INFO(message_of(loaded));
+  REQUIRE(loaded);
+  CHECK(q.weight == p.weight);
+  CHECK(loaded->checkpoint.format == Format::netcl);
+  const auto* meta = loaded->checkpoint.tree.find(loaded->checkpoint.attributes, "__netcl_meta__");
+  REQUIRE(meta);
+  CHECK(dump(loaded->checkpoint.tree, meta->value) ==
+        "{'type': 'Sequential', 'config': [{'type': 'Linear', 'args': {'in_features': 3}}], 'version': 2, "
+        "'format': 'netcl.single-file'}");
+}
+
+TEST_CASE("save: in the background a snapshot is written, and errors wait", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1), q(100);
+  auto pending = save_async(state_of(p), folder.path / "a");
+  REQUIRE(pending);
+  p.weight.assign(6, -1.0F);  // the training goes on
+  REQUIRE(pending->wait());
+  CHECK(pending->done());
+  MatchOptions options;
+  options.scope = "model";
+  REQUIRE(load_parameters(*load_state(folder.path / "a"), q.parameters(), options));
+  CHECK(q.weight == Program(1).weight);
+
+  auto failing = save_async(state_of(p), folder.path / "no such folder" / "a");
+  REQUIRE(failing);
+  const auto outcome = failing->wait();
+  REQUIRE_FALSE(outcome);
+  CHECK(outcome.error().code == ErrorCode::io);
+}
+
+TEST_CASE("save: finds what netcl wrote under its shortened names", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1);
+  REQUIRE(save_params(p.parameters(), folder.path / "run.npz"));
+  CHECK(load_state(folder.path / "run.v2"));  // with_suffix(".npz")
+  CHECK(load_state(folder.path / "run"));
+  const auto missing = load_state(folder.path / "other");
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code == ErrorCode::io);
+}

@@ -24,6 +24,7 @@ constexpr std::array kCommands = {
     Command{"strip-optimizer", "Write the checkpoint that one ships: the model alone", add_strip_options},
     Command{"latest", "Name the newest valid checkpoint of a directory", add_latest_options},
     Command{"list", "List a directory's checkpoints: step, time, metrics, validity", add_list_options},
+    Command{"manifest", "Record what files and tensors are, and notice what has changed", add_manifest_options},
     Command{"prune", "Remove old checkpoints by a rule", add_prune_options},
     Command{"diff", "Compare two checkpoints tensor by tensor", add_diff_options},
     Command{"verify", "Check that checkpoints are sound", add_verify_options},

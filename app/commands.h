@@ -37,6 +37,7 @@ Run add_help_options(CLI::App& command);
 Run add_inspect_options(CLI::App& command);
 Run add_latest_options(CLI::App& command);
 Run add_list_options(CLI::App& command);
+Run add_manifest_options(CLI::App& command);
 Run add_prune_options(CLI::App& command);
 Run add_strip_options(CLI::App& command);
 Run add_textconv_options(CLI::App& command);

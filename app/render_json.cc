@@ -466,4 +466,15 @@ void render_json(const std::vector<DeviceInfo>& devices, Output& out) {
   out << "}\n";
 }
 
+void render_json(const std::string& path, const ManifestReport& report, Output& out) {
+  out << "{\"path\": " << dump(escape_invalid(path));
+  write_field(out, "same", report.findings.empty());
+  write_field(out, "files", report.num_files);
+  write_array(out, "findings", report.findings, [](const ManifestFinding& f) -> Json {
+    return {
+        {"path", escape_invalid(f.path)}, {"tensor", escape_invalid(f.tensor)}, {"message", escape_invalid(f.message)}};
+  });
+  out << "}";
+}
+
 }  // namespace netcl::ckpt::app

@@ -6,6 +6,7 @@
 #include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/device.h"
 #include "netcl/ckpt/inspect.h"
+#include "netcl/ckpt/manifest.h"
 #include "netcl/ckpt/strip.h"
 #include "netcl/ckpt/verify.h"
 #include "render_human.h"
@@ -36,6 +37,9 @@ void render_json(const DiffReport& report, const DiffView& view, Output& out);
 
 /// `devices --json`
 void render_json(const std::vector<DeviceInfo>& devices, Output& out);
+
+/// One manifest's object of `manifest check --json`.
+void render_json(const std::string& path, const ManifestReport& report, Output& out);
 
 /// The object that stands for a file that could not be looked at, where there are others.
 void render_json(const std::string& path, const char* schema, const Error& error, Output& out);

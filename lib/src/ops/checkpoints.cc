@@ -22,6 +22,7 @@
 #include "format/readers.h"
 #include "io/directory_lock.h"
 #include "model/scalar.h"
+#include "netcl/ckpt/manifest.h"
 #include "netcl/ckpt/verify.h"
 #include "ops/checkpoint_name.h"
 #include "ops/retention.h"
@@ -454,9 +455,11 @@ Result<void> remove_checkpoint(const CheckpointInfo& info) {
     if (!info.is_folder) {
       // The arrays first: a sidecar alone is nothing, but arrays alone would look like a whole checkpoint.
       const auto sidecar = own_sidecar(info.path);
+      const fs::path manifest = info.path.string() + ".manifest.json";
       if (::unlink(info.path.c_str()) != 0 && errno != ENOENT) return io_error(info.path, errno, "cannot remove it");
       if (sidecar && ::unlink(sidecar->c_str()) != 0 && errno != ENOENT)
         return io_error(*sidecar, errno, "cannot remove it");
+      if (read_manifest(manifest)) ::unlink(manifest.c_str());
       return {};
     }
     const fs::path gone = info.path.parent_path() / (".netcl-ckpt-pruned-" + info.path.filename().string());

@@ -4,11 +4,10 @@
 //
 //     train_mlp FOLDER [--steps N] [--every N] [--die-at N]
 //
-// What matters for that is in save(), resume() and main(); the rest is the network.
-#include <netcl/ckpt/checkpoints.h>
-#include <netcl/ckpt/convert.h>
+// What matters for that is in Arrays and main(); the rest is the network.
 #include <netcl/ckpt/device_cl.h>
-#include <netcl/ckpt/format.h>
+#include <netcl/ckpt/manager.h>
+#include <netcl/ckpt/save.h>
 
 #include <array>
 #include <cmath>
@@ -80,7 +79,7 @@ T must(Result<T> result) {
 }
 
 /// One weight or bias with what Adam keeps of it.
-struct Parameter {
+struct Weights {
   std::string name;
   std::vector<std::uint64_t> shape;
   std::size_t size = 0;
@@ -105,13 +104,13 @@ class Network {
     check(clBuildProgram(program_, 1, &id, "", nullptr, nullptr), "clBuildProgram");
 
     std::mt19937 random(1);
-    parameters_ = {parameter("fc1.weight", {kInputs, kHidden}, random), parameter("fc1.bias", {kHidden}, random),
-                   parameter("fc2.weight", {kHidden, kOutputs}, random), parameter("fc2.bias", {kOutputs}, random)};
+    weights_ = {make_weights("fc1.weight", {kInputs, kHidden}, random), make_weights("fc1.bias", {kHidden}, random),
+                make_weights("fc2.weight", {kHidden, kOutputs}, random), make_weights("fc2.bias", {kOutputs}, random)};
     constexpr std::size_t kSizes[] = {kInputs, kOutputs, kHidden, kOutputs, kHidden, kOutputs};
     for (std::size_t i = 0; i < scratch_.size(); ++i) scratch_[i] = buffer(std::vector<float>(kBatch * kSizes[i]));
   }
   ~Network() {
-    for (const Parameter& p : parameters_) {
+    for (const Weights& p : weights_) {
       for (cl_mem memory : {p.value, p.gradient, p.m, p.v}) clReleaseMemObject(memory);
     }
     for (cl_mem memory : scratch_) clReleaseMemObject(memory);
@@ -122,7 +121,7 @@ class Network {
   Network(const Network&) = delete;
 
   cl_command_queue queue() const { return queue_; }
-  const std::array<Parameter, 4>& parameters() const { return parameters_; }
+  const std::array<Weights, 4>& weights() const { return weights_; }
 
   /// Step `step`, counted from 1. Its batch depends on nothing else, so no generator's state has to be kept.
   void train(std::uint64_t step) {
@@ -135,7 +134,7 @@ class Network {
       target[k] = in[b * kInputs + o] * in[b * kInputs + o + 1];
     }
     const auto& [x, y, hidden, out, delta_hidden, delta] = scratch_;
-    const auto& [w1, b1, w2, b2] = parameters_;
+    const auto& [w1, b1, w2, b2] = weights_;
     check(clEnqueueWriteBuffer(queue_, x, CL_TRUE, 0, in.size() * 4, in.data(), 0, nullptr, nullptr), "write");
     check(clEnqueueWriteBuffer(queue_, y, CL_TRUE, 0, target.size() * 4, target.data(), 0, nullptr, nullptr), "write");
     const auto inputs = static_cast<cl_int>(kInputs), width = static_cast<cl_int>(kHidden),
@@ -147,7 +146,7 @@ class Network {
     run("gradient", kOutputs, kHidden + 1, hidden, delta, w2.gradient, b2.gradient, width, outputs, batch);
     run("gradient", kHidden, kInputs + 1, x, delta_hidden, w1.gradient, b1.gradient, inputs, width, batch);
     const auto t = static_cast<float>(step);
-    for (const Parameter& p : parameters_) {
+    for (const Weights& p : weights_) {
       run("adam", p.size, 1, p.value, p.gradient, p.m, p.v, 0.003F, 1 - std::pow(0.9F, t), 1 - std::pow(0.999F, t));
     }
   }
@@ -171,8 +170,8 @@ class Network {
     return memory;
   }
 
-  Parameter parameter(const char* name, std::vector<std::uint64_t> shape, std::mt19937& random) {
-    Parameter p;
+  Weights make_weights(const char* name, std::vector<std::uint64_t> shape, std::mt19937& random) {
+    Weights p;
     p.name = name;
     p.size = shape.size() == 2 ? shape[0] * shape[1] : shape[0];
     p.shape = std::move(shape);
@@ -201,63 +200,39 @@ class Network {
   cl_context context_ = nullptr;
   cl_command_queue queue_ = nullptr;
   cl_program program_ = nullptr;
-  std::array<Parameter, 4> parameters_;
+  std::array<Weights, 4> weights_;
   std::array<cl_mem, 6> scratch_{};  // inputs, targets, hidden, outputs, and the errors of the last two
 };
 
-/// A buffer of the network as an array that is saved and loaded.
-TensorTarget array_of(const Device& device, const Parameter& p, cl_mem buffer) {
-  return {make_dtype(ScalarType::float32), p.shape, must(wrap_buffer(device, buffer, 0, p.size * sizeof(float)))};
-}
-
-/// {"model": {name: array}, "optimizer": {"m": {…}, "v": {…}}, "step": …}, written in one piece or not at all.
-void save(const std::string& path, const Device& device, const Network& network, std::uint64_t step) {
-  Checkpoint state;
-  Tree& tree = state.tree;
-  const auto dict_of = [&](cl_mem Parameter::*buffer) {
-    std::vector<Tree::Entry> entries;
-    for (const Parameter& p : network.parameters()) {
-      const ValueId name = tree.add_string(p.name);
-      entries.push_back({name, tree.add_tensor(must(view_of(array_of(device, p, p.*buffer))))});
-    }
-    return tree.add_dict(entries);
-  };
-  const ValueId m = tree.add_string("m"), v = tree.add_string("v");
-  const std::vector<Tree::Entry> moments = {{m, dict_of(&Parameter::m)}, {v, dict_of(&Parameter::v)}};
-  const ValueId model = tree.add_string("model"), optimizer = tree.add_string("optimizer"),
-                step_name = tree.add_string("step");
-  const std::vector<Tree::Entry> root = {{model, dict_of(&Parameter::value)},
-                                         {optimizer, tree.add_dict(moments)},
-                                         {step_name, tree.add_integer(static_cast<std::int64_t>(step))}};
-  state.root = tree.add_dict(root);
-  state.attributes = tree.add_dict({});
-  ConvertOptions options;
-  options.replace = true;
-  options.embed_sidecar = true;
-  must(convert(std::move(state), path, options));
-}
-
-/// Fills the network from the newest valid checkpoint. The step that it had made; 0 where there is none.
-std::uint64_t resume(const std::string& folder, const Device& device, const Network& network) {
-  const LatestReport latest = must(latest_checkpoint(folder));
-  if (!latest.found) return 0;
-  const Checkpoint state = must(read_checkpoint(latest.found->path));
-  std::vector<TensorLoad> loads;
-  for (const NamedTensor& t : must(list_tensors(state))) {
-    for (const Parameter& p : network.parameters()) {
-      const cl_mem buffer = t.name == "model." + p.name         ? p.value
-                            : t.name == "optimizer.m." + p.name ? p.m
-                            : t.name == "optimizer.v." + p.name ? p.v
-                                                                : nullptr;
-      if (buffer != nullptr) loads.push_back({state.tree.tensor(t.value), array_of(device, p, buffer), t.name});
+/// The network's buffers as arrays that are saved and loaded.
+struct Arrays {
+  Arrays(const Device& device, const Network& network) {
+    const auto array_of = [&](const Weights& w, cl_mem buffer) {
+      return TensorTarget{make_dtype(ScalarType::float32), w.shape,
+                          must(wrap_buffer(device, buffer, 0, w.size * sizeof(float)))};
+    };
+    for (const Weights& w : network.weights()) {
+      model.push_back({w.name, array_of(w, w.value)});
+      adam.moments.emplace_back(array_of(w, w.m), array_of(w, w.v));
     }
   }
-  const Tree::Entry* step = state.tree.find(state.root, "step");
-  if (loads.size() != 3 * network.parameters().size() || step == nullptr) die("not a checkpoint of this network");
-  must(load_tensors(loads));
-  std::printf("resumed from %s\n", latest.found->path.filename().c_str());
-  return static_cast<std::uint64_t>(state.tree.integer(step->value));
-}
+
+  Value state() const {
+    Value::Entries entries;
+    for (const Parameter& p : model) entries.emplace_back(p.name, p.target);
+    return Value::dict({{"model", Value::dict(std::move(entries))}, {"optimizer", adam.value()}});
+  }
+
+  void load(const Checkpoint& checkpoint) {
+    MatchOptions options;
+    options.scope = "model";
+    must(load_parameters(checkpoint, model, options));
+    must(load_optimizer(checkpoint, "optimizer", adam));
+  }
+
+  std::vector<Parameter> model;
+  AdamState adam;
+};
 
 }  // namespace
 
@@ -277,17 +252,25 @@ int main(int argc, char** argv) {
     }
   }
   if (folder.empty() || every == 0) die("usage: train_mlp FOLDER [--steps N] [--every N] [--die-at N]");
-  std::filesystem::create_directories(folder);
-
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was printed before a kill is seen
   Network network;
-  const Device device = must(wrap_queue(network.queue()));
-  for (std::uint64_t step = resume(folder, device, network) + 1; step <= steps; ++step) {
+  Arrays arrays(must(wrap_queue(network.queue())), network);
+  ManagerOptions options;
+  options.every_steps = every;
+  options.retention.keep_last = 3;
+  CheckpointManager manager = must(CheckpointManager::open(folder, options));
+  if (const auto last = must(manager.restore_latest())) {
+    arrays.load(last->checkpoint);
+    std::printf("resumed from %s\n", last->info.path.filename().c_str());
+  }
+  std::printf("begins after step %lld\n", static_cast<long long>(arrays.adam.t));
+  for (std::uint64_t step = static_cast<std::uint64_t>(arrays.adam.t) + 1; step <= steps; ++step) {
     network.train(step);
     if (step % 50 == 0) std::printf("step %llu  loss %.5f\n", static_cast<unsigned long long>(step), network.loss());
     if (step == die_at) std::raise(SIGKILL);
-    if (step % every == 0 || step == steps) {
-      save(folder + "/step_" + std::to_string(step) + ".npz", device, network, step);
-    }
+    arrays.adam.t = static_cast<std::int64_t>(step);
+    if (must(manager.maybe_save(step, 0, arrays.state())))
+      std::printf("saved %llu\n", static_cast<unsigned long long>(step));
   }
+  must(manager.save_final(steps, 0, arrays.state()));
 }

@@ -16,8 +16,8 @@ namespace netcl::ckpt {
 
 namespace fs = std::filesystem;
 
-TemporaryFolder::TemporaryFolder() {
-  std::string pattern = (fs::temp_directory_path() / "netcl-ckpt-test-XXXXXX").string();
+TemporaryFolder::TemporaryFolder(const fs::path& below) {
+  std::string pattern = (below / "netcl-ckpt-test-XXXXXX").string();
   path = ::mkdtemp(pattern.data());
 }
 

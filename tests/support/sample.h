@@ -16,7 +16,7 @@ namespace netcl::ckpt {
 
 /// A folder that goes away with its contents.
 struct TemporaryFolder {
-  TemporaryFolder();
+  explicit TemporaryFolder(const std::filesystem::path& below = std::filesystem::temp_directory_path());
   ~TemporaryFolder();
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;

@@ -5,8 +5,8 @@
 //                                               ->  fsync(dir)
 //
 // O_TMPFILE leaves nothing behind however the process ends. Where the file system lacks it (NFS,
-// some FUSE) the temporary has a name from the start, and a kill -9 can leave it; a signal that
-// the caller turns into a clean return cannot. rename(2) without fsync, which is what most savers
+// some FUSE) the temporary has a name from the start, and a kill -9 can leave it, as it can between linkat and
+// rename; a signal that the caller turns into a clean return cannot. rename(2) without fsync, which is what most savers
 // do, may leave an empty file after a power cut: ext4 guards that case, XFS does not.
 //
 // In memory (tmpfs, as /dev/shm is) one lock makes writers of one file take turns, whatever their ranges, and
@@ -17,6 +17,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -36,10 +37,16 @@ constexpr int kTries = 16;  // names that some other process may hold
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::size_t kWorthMappingBytes = std::size_t{64} << 10;
 
+constexpr std::string_view kTemporaryPrefix = ".netcl-ckpt-", kTemporarySuffix = ".tmp";
+
 std::string random_name() {
   std::random_device device;
-  return fmt::format(".netcl-ckpt-{:08x}{:08x}.tmp", device(), device());
+  return fmt::format("{}{:08x}{:08x}{}", kTemporaryPrefix, device(), device(), kTemporarySuffix);
 }
+
+/// Says to remove_abandoned() that somebody still writes it: the kernel's lock ends with the process.
+/// Where a file system has no locks, nothing is taken for abandoned.
+bool lock_temporary(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
 
 }  // namespace
 
@@ -81,11 +88,15 @@ struct OutputFile::State {
 
   Result<void> open_temporary() {
     fd = ::openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
-    if (fd >= 0) return {};
+    if (fd >= 0) {
+      lock_temporary(fd);
+      return {};
+    }
     for (int i = 0; i < kTries; ++i) {
       std::string name = random_name();
       fd = ::openat(folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (fd >= 0) {
+        lock_temporary(fd);
         temporary = std::move(name);
         return {};
       }
@@ -214,6 +225,18 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& target, bool 
     }
     return OutputFile(std::move(state));
   });
+}
+
+void OutputFile::remove_abandoned(const std::filesystem::path& directory) {
+  std::error_code failed;
+  for (std::filesystem::directory_iterator it(directory, failed), end; !failed && it != end; it.increment(failed)) {
+    const std::string name = it->path().filename().string();
+    if (!name.starts_with(kTemporaryPrefix) || !name.ends_with(kTemporarySuffix)) continue;
+    const int fd = ::open(it->path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) continue;
+    if (lock_temporary(fd)) ::unlink(it->path().c_str());
+    ::close(fd);
+  }
 }
 
 Result<void> OutputFile::preallocate(std::uint64_t size_bytes) {

@@ -128,4 +128,21 @@ std::optional<std::string_view> checkpoint_stem(std::string_view file_name) {
   return std::nullopt;
 }
 
+std::optional<Format> written_format(const std::filesystem::path& path) {
+  constexpr std::array<std::pair<std::string_view, Format>, 8> kFormats = {{{".npz", Format::npz},
+                                                                            {".npy", Format::npy},
+                                                                            {".netcl", Format::netcl},
+                                                                            {".pkl", Format::pickle},
+                                                                            {".pickle", Format::pickle},
+                                                                            {".pt", Format::torch},
+                                                                            {".pth", Format::torch},
+                                                                            {".safetensors", Format::safetensors}}};
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  for (const auto& [known, format] : kFormats) {
+    if (extension == known) return format;
+  }
+  return std::nullopt;
+}
+
 }  // namespace netcl::ckpt

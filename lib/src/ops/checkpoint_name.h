@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/checkpoints.h"
 
 namespace netcl::ckpt {
@@ -26,6 +28,9 @@ std::optional<NameNumbers> match_checkpoint_name(std::string_view name, std::str
 
 /// True where `pattern` has a place for a number and could be a file's name.
 bool is_name_pattern(std::string_view pattern);
+
+/// The format that is written under this name, by its extension; nothing where that says none.
+std::optional<Format> written_format(const std::filesystem::path& path);
 
 /// The name that `pattern` gives.
 std::string format_checkpoint_name(std::string_view pattern, std::uint64_t step, std::uint64_t epoch);

@@ -315,10 +315,12 @@ void look_at_folder(const ScanOptions& options, CheckpointInfo& info) {
   set_defect(info, std::move(e));
 }
 
-void look_at_all(std::vector<CheckpointInfo>& list, const ScanOptions& options) {
+void look_at_all(std::vector<CheckpointInfo>& list, const ScanOptions& options,
+                 const CheckpointIndex* index = nullptr) {
   constexpr std::size_t kWorthThreads = 64;
-  parallel_for(list.size() < kWorthThreads ? 1 : thread_count(options.jobs), list.size(),
-               [&](std::size_t i) { look_at(list[i], options); });
+  parallel_for(list.size() < kWorthThreads ? 1 : thread_count(options.jobs), list.size(), [&](std::size_t i) {
+    if (index == nullptr || !index->recall(list[i])) look_at(list[i], options);
+  });
 }
 
 // ---- the best ---------------------------------------------------------------------------------------
@@ -472,23 +474,16 @@ Result<void> remove_checkpoint(const CheckpointInfo& info) {
   });
 }
 
-Result<PruneReport> prune_checkpoints(const fs::path& directory, const PruneOptions& options) {
+Result<PruneReport> prune_held(const fs::path& directory, const PruneOptions& options, const CheckpointIndex* index) {
   return guarded([&]() -> Result<PruneReport> {
-    const Retention& r = options.retention;
-    if (r.keep_last == 0 && r.keep_every == 0 && !r.keep_best)
-      return fail(ErrorCode::invalid_argument, "nothing says what to keep: the last N, every K-th or the best");
-    std::optional<DirectoryLock> lock;
-    if (options.remove) {
-      CKPT_TRY(lock, DirectoryLock::take(directory, false));
-    }
     std::set<std::string> linked;
     ScanOptions scanning = options.scan;
     if (scanning.check == Check::none) scanning.check = Check::quick;
-    scanning.values = r.keep_best.has_value();
+    scanning.values = options.retention.keep_best || index != nullptr;
     CKPT_TRY(auto list, scan(directory, scanning, &linked));
-    look_at_all(list, scanning);
+    look_at_all(list, scanning, index);
 
-    const auto verdicts = apply_retention(list, r);
+    const auto verdicts = apply_retention(list, options.retention);
     PruneReport report;
     for (std::size_t i = 0; i < list.size(); ++i) {
       PruneReport::Verdict v{std::move(list[i]), verdicts[i].keep, verdicts[i].reason};
@@ -505,6 +500,15 @@ Result<PruneReport> prune_checkpoints(const fs::path& directory, const PruneOpti
     }
     return report;
   });
+}
+
+Result<PruneReport> prune_checkpoints(const fs::path& directory, const PruneOptions& options) {
+  const Retention& r = options.retention;
+  if (r.keep_last == 0 && r.keep_every == 0 && !r.keep_best)
+    return fail(ErrorCode::invalid_argument, "nothing says what to keep: the last N, every K-th or the best");
+  if (!options.remove) return prune_held(directory, options, nullptr);
+  CKPT_TRY(const DirectoryLock lock, DirectoryLock::take(directory, false));
+  return prune_held(directory, options, nullptr);
 }
 
 }  // namespace netcl::ckpt

@@ -3,7 +3,6 @@
 #include "netcl/ckpt/convert.h"
 
 #include <algorithm>
-#include <array>
 #include <mutex>
 #include <unordered_map>
 
@@ -17,6 +16,7 @@
 #include "model/rebuild.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/output_file.h"
+#include "ops/checkpoint_name.h"
 #include "ops/renamer.h"
 #include "ops/unsafe.h"
 #include "ops/write_file.h"
@@ -36,21 +36,7 @@ Result<Format> target_format(const fs::path& out, const ConvertOptions& options)
   const bool folder = !options.sink && (!out.has_filename() || fs::is_directory(out, ignored));
   if (folder && (!options.to || *options.to == Format::npy)) return Format::npy_folder;
   if (options.to) return *options.to;
-  std::string extension = out.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  static const std::array<std::pair<std::string_view, Format>, 8> kExtensions = {
-      {{".npz", Format::npz},
-       {".npy", Format::npy},
-       {".netcl", Format::netcl},
-       {".pkl", Format::pickle},
-       {".pickle", Format::pickle},
-       {".pt", Format::torch},
-       {".pth", Format::torch},
-       {".safetensors", Format::safetensors}}};
-  for (const auto& [known, format] : kExtensions) {
-    if (extension == known) return format;
-  }
+  if (const auto format = written_format(out)) return *format;
   return fail(ErrorCode::invalid_argument,
               "cannot tell the format from '{}'; say it with --to, or end a folder's name with '/'",
               out.filename().string());

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "netcl/ckpt/checkpoints.h"
+#include "ops/checkpoint_index.h"
 
 namespace netcl::ckpt {
 
@@ -26,6 +27,11 @@ std::vector<RetentionVerdict> apply_retention(std::span<const CheckpointInfo> ch
 /// Removes one checkpoint: its file, then netcl's sidecar; or a folder, which disappears in one step.
 /// Errors: io.
 Result<void> remove_checkpoint(const CheckpointInfo& checkpoint);
+
+/// prune_checkpoints() for whoever holds the directory already. Without a rule all stay. What `index`, which may
+/// be null, knows of a checkpoint is believed.
+Result<PruneReport> prune_held(const std::filesystem::path& directory, const PruneOptions& options,
+                               const CheckpointIndex* index);
 
 /// Looks at one checkpoint: validity, and with `options.values` what it says of itself.
 void look_at(CheckpointInfo& checkpoint, const ScanOptions& options);

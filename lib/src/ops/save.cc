@@ -6,12 +6,14 @@
 // copy beside a new npz, and the reader knows it by its text, which is not what the npz says.
 #include "netcl/ckpt/save.h"
 
+#include <algorithm>
 #include <future>
 
 #include "base/text.h"
 #include "base/try.h"
 #include "format/structure.h"
 #include "netcl/ckpt/convert.h"
+#include "ops/checkpoint_name.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -27,18 +29,12 @@ Result<void> write(Checkpoint checkpoint, const fs::path& path, std::optional<Fo
   convert_options.cancel = options.cancel;
   convert_options.replace = true;
   CKPT_TRY([[maybe_unused]] const ConvertReport report, convert(std::move(checkpoint), path, convert_options));
-  return {};
-}
-
-bool has_known_extension(const fs::path& path) {
-  for (const char* known : {".npz", ".npy", ".netcl", ".pkl", ".pickle", ".pt", ".pth", ".safetensors"}) {
-    if (path.extension() == known) return true;
-  }
-  return !path.has_filename();  // "folder/": npy files
+  return options.on_durable ? options.on_durable() : Result<void>();
 }
 
 fs::path with_extension(fs::path path) {
-  if (!has_known_extension(path)) path += ".npz";  // not replace_extension(), which would eat a dotted stem
+  const bool folder = !path.has_filename();              // of npy files
+  if (!folder && !written_format(path)) path += ".npz";  // not replace_extension(), which would eat a dotted stem
   return path;
 }
 
@@ -85,6 +81,15 @@ Result<Tensor> copied(const Tensor& tensor) {
 
 TensorTarget host_target(std::span<float> values, std::vector<std::uint64_t> shape) {
   return {make_dtype(ScalarType::float32), std::move(shape), std::as_writable_bytes(values)};
+}
+
+Value Value::with_default(std::string key, Value value) const {
+  Value out = *this;
+  auto* entries = std::get_if<Entries>(&out.data_);
+  const auto is_key = [&](const auto& entry) { return entry.first == key; };
+  if (entries != nullptr && std::none_of(entries->begin(), entries->end(), is_key))
+    entries->emplace_back(std::move(key), std::move(value));
+  return out;
 }
 
 Result<ValueId> Value::add_to(Tree& tree) const { return add_to(tree, 0); }

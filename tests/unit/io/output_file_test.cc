@@ -1,6 +1,8 @@
 #include "netcl/ckpt/output_file.h"
 
+#include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -153,4 +155,21 @@ TEST_CASE("output_file: in memory, ranges are written in any order and whatever 
   const auto refused = too_large.preallocate(std::uint64_t{1} << 50);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().os_errno == ENOSPC);
+}
+
+TEST_CASE("output_file: what a killed writer left goes, what is being written stays", "[io]") {
+  const TemporaryFolder folder;
+  const fs::path abandoned = folder.path / ".netcl-ckpt-0123456789abcdef.tmp",
+                 written = folder.path / ".netcl-ckpt-1.tmp";
+  for (const fs::path& p : {abandoned, written, folder.path / ".netcl-ckpt.lock", folder.path / "a.tmp"})
+    write_text(p, "half");
+  const int fd = ::open(written.c_str(), O_RDONLY);
+  REQUIRE(::flock(fd, LOCK_EX) == 0);
+  OutputFile::remove_abandoned(folder.path);
+  CHECK_FALSE(fs::exists(abandoned));
+  CHECK(folder.num_files() == 3);
+  ::close(fd);
+  OutputFile::remove_abandoned(folder.path);
+  CHECK(folder.num_files() == 2);
+  OutputFile::remove_abandoned(folder.path / "missing");
 }

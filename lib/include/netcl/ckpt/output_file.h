@@ -23,6 +23,9 @@ class OutputFile {
   /// Errors: io; invalid_argument where the target exists and `replace` is false.
   static Result<OutputFile> create(const std::filesystem::path& target, bool replace);
 
+  /// Removes what writers that were killed left in a directory; what is still being written stays.
+  static void remove_abandoned(const std::filesystem::path& directory);
+
   OutputFile(OutputFile&&) noexcept;
   OutputFile& operator=(OutputFile&&) noexcept;
   ~OutputFile();

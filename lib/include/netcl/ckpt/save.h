@@ -56,6 +56,10 @@ class Value {
   static Value tuple(Items items) { return Value(Sequence{true, std::move(items)}); }
   static Value dict(Entries entries) { return Value(std::move(entries)); }
 
+  bool is_dict() const { return std::holds_alternative<Entries>(data_); }
+  /// The dict with `value` under `key`, where it has nothing under it; what is no dict, as it is.
+  Value with_default(std::string key, Value value) const;
+
   /// Adds the value to `tree`.
   /// Errors: invalid_argument for an array whose memory is not of its size; limit_exceeded where it is
   /// nested deeper than a thousand levels.
@@ -87,6 +91,8 @@ struct SaveOptions {
   CompressionChoice compression = CompressionChoice::none;
   unsigned jobs = 0;                          ///< threads; 0 is one for each core
   const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, nothing changed
+  /// Called when the new file is durable, in the thread that wrote it. What it returns, the save returns.
+  std::function<Result<void>()> on_durable;
 };
 
 /// Writes the state, atomically and durably, in the format of the path's extension; a path without one of

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/checkpoints.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/save.h"
+
+namespace netcl::ckpt {
+
+struct ManagerOptions {
+  /// A save is due where any of these says so; 0 never does.
+  std::uint64_t every_steps = 0;
+  std::uint64_t every_epochs = 0;
+  double every_seconds = 0;  ///< since the last save, by a clock that nobody sets
+  /// What stays of the files that `pattern` names; without a rule all do.
+  Retention retention;
+  std::string pattern = "iter_{step}.npz";  ///< with `{step}`, `{epoch}` or both, and the format's extension
+  bool async = false;                       ///< maybe_save() copies the state and returns; the writing goes on
+  CompressionChoice compression = CompressionChoice::none;
+  CompressionChoice final_compression = CompressionChoice::fast;
+  unsigned jobs = 0;  ///< threads; 0 is one for each core
+};
+
+struct Restored {
+  CheckpointInfo info;
+  Checkpoint checkpoint;                ///< for load_parameters() and load_optimizer()
+  std::vector<CheckpointInfo> skipped;  ///< newer (better) ones that are not valid, with what is wrong with them
+};
+
+/// The checkpoints of one training run, in one directory. The directory is the truth; `index.json` in it is a
+/// cache that is made anew wherever it is wrong or missing.
+///
+///   auto manager = CheckpointManager::open("runs/7", {.every_steps = 500, .retention = {.keep_last = 3}});
+///   auto last = manager->restore_latest();
+///   for (step = …) {
+///     train();
+///     auto saved = manager->maybe_save(step, epoch, state, {{"val_loss", loss}});
+///   }
+///   manager->save_final(step, epoch, state, {});
+///
+/// One save runs at a time. Where one is due while an earlier one is still being written, the call waits for the
+/// earlier one: training slows down to the disk, and no more than one copy of the state exists.
+/// An error is returned by the call during which it comes up; one of a background save by the next call, which
+/// then saves nothing itself, and the save stays due. Whoever destroys a manager that has such an error, unread,
+/// ends the program, as with PendingSave.
+/// Old checkpoints go after the new one is durable. Those that stay whatever the rules say: the newest valid one,
+/// the one that was restored, protected ones, and every file that is not named by `pattern`.
+/// Threads: one, request_save() excepted.
+class CheckpointManager {
+ public:
+  /// Makes the directory where it is missing, and holds it until destroyed. What a killed run leaves, its lock and
+  /// its half-written files, is cleared away.
+  /// Errors: invalid_argument where another manager holds it, or for a pattern without a number or with an
+  /// extension that cannot be written; io.
+  static Result<CheckpointManager> open(const std::filesystem::path& directory, ManagerOptions options = {});
+
+  CheckpointManager(CheckpointManager&&) noexcept;
+  CheckpointManager& operator=(CheckpointManager&&) = delete;
+  ~CheckpointManager();
+
+  /// Saves where that is due. The state, a dict, gets "step", "epoch" and "metrics" where it has none of its own.
+  /// Call it once a step; the same step is not saved twice.
+  /// Returns: whether it saved, or (async) began to.
+  /// Errors: as save_state(); io where the new one is saved and an old one cannot be removed.
+  Result<bool> maybe_save(std::uint64_t step, std::uint64_t epoch, const Value& state, const Metrics& metrics = {});
+
+  /// The last one of a run: compressed, due or not, and durable when it returns.
+  /// Errors: as maybe_save().
+  Result<void> save_final(std::uint64_t step, std::uint64_t epoch, const Value& state, const Metrics& metrics = {});
+
+  /// The newest checkpoint whose every checksum holds; nothing where there is none. It is not removed while this
+  /// manager lives.
+  /// Errors: as latest_checkpoint().
+  Result<std::optional<Restored>> restore_latest();
+  /// The best by retention.keep_best.
+  /// Errors: invalid_argument without that rule.
+  Result<std::optional<Restored>> restore_best();
+
+  /// This step's checkpoint stays, whatever the rules say.
+  void protect(std::uint64_t step, std::uint64_t epoch = 0);
+
+  /// Returns when no save is under way.
+  /// Errors: of the background save.
+  Result<void> wait();
+
+  /// The next maybe_save() saves, and returns when that is durable. For a handler of SIGTERM: async-signal-safe,
+  /// and safe from any thread.
+  void request_save() noexcept;
+
+ private:
+  struct State;
+  explicit CheckpointManager(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace netcl::ckpt

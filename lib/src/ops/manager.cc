@@ -1,0 +1,223 @@
+// The checkpoints of a run. What makes it safe lies elsewhere: one file is replaced in one step
+// (io/output_file), order and validity come from the directory (checkpoints.cc), the rules only ever keep
+// (retention.cc), and the kernel's lock ends with its holder (io/directory_lock). Here they are put in order:
+// first the new one is durable, then old ones go.
+#include "netcl/ckpt/manager.h"
+
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <mutex>
+
+#include "base/try.h"
+#include "io/directory_lock.h"
+#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/output_file.h"
+#include "ops/checkpoint_index.h"
+#include "ops/checkpoint_name.h"
+#include "ops/retention.h"
+
+namespace netcl::ckpt {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;  // the other one is set, by people and by daemons
+
+bool has_rule(const Retention& r) { return r.keep_last > 0 || r.keep_every > 0 || r.keep_best; }
+
+Value metrics_value(const Metrics& metrics) {
+  Value::Entries entries;
+  for (const auto& [name, value] : metrics) entries.emplace_back(name, value);
+  return Value::dict(std::move(entries));
+}
+
+Result<Value> numbered_state(const Value& state, std::uint64_t step, std::uint64_t epoch, const Metrics& metrics) {
+  constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
+  if (!state.is_dict()) return fail(ErrorCode::invalid_argument, "the state of a run is a dict");
+  if (step > kMax || epoch > kMax) return fail(ErrorCode::invalid_argument, "no such step or epoch");
+  return state.with_default("step", static_cast<std::int64_t>(step))
+      .with_default("epoch", static_cast<std::int64_t>(epoch))
+      .with_default("metrics", metrics_value(metrics));
+}
+
+}  // namespace
+
+struct CheckpointManager::State {
+  State(fs::path folder, ManagerOptions manager_options, DirectoryLock directory_lock)
+      : directory(std::move(folder)), options(std::move(manager_options)), lock(std::move(directory_lock)) {}
+
+  const fs::path directory;
+  const ManagerOptions options;
+  const DirectoryLock lock;
+
+  std::atomic<bool> requested = false;
+  static_assert(std::atomic<bool>::is_always_lock_free, "request_save() is called in signal handlers");
+  bool overdue = false;  // a save failed
+  std::optional<std::uint64_t> last_step;
+  std::uint64_t last_epoch = 0;
+  Clock::time_point last_time = Clock::now();
+
+  std::mutex mutex;  // of what the thread that writes uses too
+  std::vector<std::string> kept_names;
+  std::optional<CheckpointIndex> index;
+  Result<void> tidied;  // of the last save
+
+  std::optional<PendingSave> pending;  // destroyed first: it uses all of the above
+
+  bool is_due(std::uint64_t step, std::uint64_t epoch) const {
+    if (last_step == step) return false;
+    const ManagerOptions& o = options;
+    return overdue || requested || (o.every_steps > 0 && step % o.every_steps == 0) ||
+           (o.every_epochs > 0 && epoch > last_epoch && epoch % o.every_epochs == 0) ||
+           (o.every_seconds > 0 && Clock::now() - last_time >= std::chrono::duration<double>(o.every_seconds));
+  }
+
+  Result<void> wait() {
+    if (!pending) return {};
+    auto outcome = pending->wait();
+    pending.reset();
+    if (!outcome) {
+      overdue = true;
+      last_step.reset();
+      return outcome;
+    }
+    return outcome_of_tidying();
+  }
+
+  /// Not a failure of the save, which need not be made again.
+  Result<void> outcome_of_tidying() {
+    const std::lock_guard held(mutex);
+    return std::exchange(tidied, {});
+  }
+
+  void keep(std::string name) {
+    const std::lock_guard held(mutex);
+    kept_names.push_back(std::move(name));
+  }
+
+  /// After a save, in the thread that wrote it.
+  Result<void> tidy() {
+    if (!index) index = CheckpointIndex::read(directory);
+    PruneOptions prune;
+    prune.scan.pattern = options.pattern;
+    prune.scan.jobs = options.jobs;
+    prune.retention = options.retention;
+    prune.protect = kept_names;
+    prune.remove = has_rule(options.retention);
+    CKPT_TRY(PruneReport report, prune_held(directory, prune, &*index));
+    std::vector<CheckpointInfo> left;
+    for (auto& verdict : report.verdicts) {
+      if (verdict.keep || !prune.remove) left.push_back(std::move(verdict.checkpoint));
+    }
+    return index->update(directory, left);
+  }
+
+  Result<void> save(std::uint64_t step, std::uint64_t epoch, const Value& state, const Metrics& metrics,
+                    CompressionChoice compression, bool background) {
+    CKPT_CHECK(wait());
+    overdue = true;  // unless all goes well
+    CKPT_TRY(const Value whole, numbered_state(state, step, epoch, metrics));
+    SaveOptions save_options;
+    save_options.compression = compression;
+    save_options.jobs = options.jobs;
+    save_options.on_durable = [this]() -> Result<void> {
+      const std::lock_guard held(mutex);
+      tidied = guarded([&] { return tidy(); });
+      return {};
+    };
+    const fs::path path = directory / format_checkpoint_name(options.pattern, step, epoch);
+    if (background) {
+      CKPT_TRY(PendingSave begun, save_async(whole, path, save_options));
+      pending.emplace(std::move(begun));
+    } else {
+      CKPT_CHECK(save_state(whole, path, save_options));
+    }
+    overdue = false;
+    requested = false;
+    last_step = step;
+    last_epoch = epoch;
+    last_time = Clock::now();
+    return background ? Result<void>() : outcome_of_tidying();
+  }
+
+  Result<std::optional<Restored>> restore(const std::optional<BestBy>& best) {
+    CKPT_CHECK(wait());
+    LatestOptions latest;
+    latest.scan.pattern = options.pattern;
+    latest.scan.jobs = options.jobs;
+    latest.scan.check = Check::full;  // it is about to be read as a whole
+    latest.best = best;
+    CKPT_TRY(LatestReport report, latest_checkpoint(directory, latest));
+    if (!report.found) return std::nullopt;
+    CKPT_TRY(Checkpoint checkpoint, read_checkpoint(report.found->path));
+    keep(report.found->path.filename().string());
+    last_step = report.found->step;  // the run goes on from here
+    last_epoch = report.found->epoch.value_or(0);
+    return Restored{std::move(*report.found), std::move(checkpoint), std::move(report.skipped)};
+  }
+};
+
+CheckpointManager::CheckpointManager(std::unique_ptr<State> state) : state_(std::move(state)) {}
+CheckpointManager::CheckpointManager(CheckpointManager&&) noexcept = default;
+CheckpointManager::~CheckpointManager() = default;
+
+Result<CheckpointManager> CheckpointManager::open(const fs::path& directory, ManagerOptions options) {
+  return guarded([&]() -> Result<CheckpointManager> {
+    if (!is_name_pattern(options.pattern) || !written_format(options.pattern)) {
+      return fail(ErrorCode::invalid_argument,
+                  "the pattern '{}' is no file name with {{step}} or {{epoch}} in it and an extension of a format "
+                  "that is written, as 'iter_{{step}}.npz'",
+                  options.pattern);
+    }
+    std::error_code failed;
+    fs::create_directories(directory, failed);
+    if (failed) {
+      auto error = fail(ErrorCode::io, "cannot make the directory: {}", failed.message());
+      error.value().file = directory.string();
+      error.value().os_errno = failed.value();
+      return error;
+    }
+    CKPT_TRY(DirectoryLock lock, DirectoryLock::take(directory, true));
+    OutputFile::remove_abandoned(directory);
+    return CheckpointManager(std::make_unique<State>(directory, std::move(options), std::move(lock)));
+  });
+}
+
+Result<bool> CheckpointManager::maybe_save(std::uint64_t step, std::uint64_t epoch, const Value& state,
+                                           const Metrics& metrics) {
+  return guarded([&]() -> Result<bool> {
+    if (!state_->is_due(step, epoch)) return false;
+    const bool background = state_->options.async && !state_->requested;
+    CKPT_CHECK(state_->save(step, epoch, state, metrics, state_->options.compression, background));
+    return true;
+  });
+}
+
+Result<void> CheckpointManager::save_final(std::uint64_t step, std::uint64_t epoch, const Value& state,
+                                           const Metrics& metrics) {
+  return guarded([&] { return state_->save(step, epoch, state, metrics, state_->options.final_compression, false); });
+}
+
+Result<std::optional<Restored>> CheckpointManager::restore_latest() {
+  return guarded([&] { return state_->restore(std::nullopt); });
+}
+
+Result<std::optional<Restored>> CheckpointManager::restore_best() {
+  return guarded([&]() -> Result<std::optional<Restored>> {
+    const auto& best = state_->options.retention.keep_best;
+    if (!best) return fail(ErrorCode::invalid_argument, "retention.keep_best does not say what is best");
+    return state_->restore(best);
+  });
+}
+
+void CheckpointManager::protect(std::uint64_t step, std::uint64_t epoch) {
+  state_->keep(format_checkpoint_name(state_->options.pattern, step, epoch));
+}
+
+Result<void> CheckpointManager::wait() {
+  return guarded([&] { return state_->wait(); });
+}
+
+void CheckpointManager::request_save() noexcept { state_->requested = true; }
+
+}  // namespace netcl::ckpt

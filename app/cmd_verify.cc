@@ -56,15 +56,6 @@ bool open_device(Options& options) {
   return device.has_value();
 }
 
-Result<VerifyReport> verify_file(const std::string& path, const Options& options) {
-  if (path != "-") return verify(path, options.verify);
-  auto source = open_standard_input();
-  if (!source) return tl::make_unexpected(std::move(source.error()));
-  auto report = verify(std::move(*source), "", options.verify);
-  if (report) report->path = path;
-  return report;
-}
-
 int run(Options& options) {
   options.common.apply();
   const auto files = expand_files(options.files);
@@ -83,8 +74,7 @@ int run(Options& options) {
   std::vector<VerifiedFile> verified;  // for forms that begin with a count
   const char* separator = "\n";
   if (form == Form::json) out << "{\"schema\": \"netcl-ckpt.verify/1\", \"files\": [";
-  for (const std::string& path : files->paths) {
-    auto report = verify_file(path, options);
+  verify_all(files->paths, options.verify, [&](const std::string& path, Result<VerifyReport> report) {
     if (form == Form::json) {
       out << separator;
       separator = ",\n";
@@ -98,7 +88,7 @@ int run(Options& options) {
     }
     code = std::max(code, !report ? int{kFailed} : report->sound() ? int{kDone} : int{kFound});
     if (form > Form::json) verified.push_back({path, std::move(report)});
-  }
+  });
   if (form == Form::json) out << "]}\n";
   if (form == Form::junit) render_junit(verified, out);
   if (form == Form::github) render_github(verified, out);

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <map>
+#include <mutex>
 #include <numeric>
 #include <unordered_map>
 
@@ -290,6 +292,13 @@ ReadOptions thorough(const VerifyOptions& options) {
   return read;
 }
 
+Result<VerifyReport> verify_standard_input(const VerifyOptions& options) {
+  CKPT_TRY(SourcePtr source, open_standard_input());
+  CKPT_TRY(VerifyReport report, verify(std::move(source), "", options));
+  report.path = "-";
+  return report;
+}
+
 }  // namespace
 
 bool VerifyReport::sound() const {
@@ -303,6 +312,25 @@ Result<VerifyReport> verify(const std::filesystem::path& path, const VerifyOptio
 Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path, const VerifyOptions& options) {
   return guarded(
       [&] { return verify_opened(read_checkpoint(std::move(source), path, thorough(options)), path, options); });
+}
+
+void verify_all(std::span<const std::string> paths, const VerifyOptions& options,
+                const std::function<void(const std::string& path, Result<VerifyReport> report)>& done) {
+  const unsigned threads = thread_count(options.jobs);
+  // A device takes one at a time; few files share the threads.
+  const auto at_once = options.device ? 1U : static_cast<unsigned>(std::min<std::size_t>(threads, paths.size()));
+  VerifyOptions each = options;
+  each.jobs = threads / std::max(at_once, 1U);
+  std::mutex mutex;
+  std::map<std::size_t, Result<VerifyReport>> waiting;
+  std::size_t next = 0;
+  parallel_for(at_once, paths.size(), [&](std::size_t i) {
+    auto report = paths[i] == "-" ? verify_standard_input(each) : verify(paths[i], each);
+    const std::lock_guard held(mutex);
+    waiting.emplace(i, std::move(report));
+    for (auto it = waiting.begin(); it != waiting.end() && it->first == next; it = waiting.erase(it), ++next)
+      done(paths[next], std::move(it->second));
+  });
 }
 
 Result<std::vector<ExpectedTensor>> expectations_of(const Checkpoint& checkpoint, const Limits& limits) {

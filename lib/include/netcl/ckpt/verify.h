@@ -1,7 +1,9 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,6 +55,12 @@ Result<VerifyReport> verify(const std::filesystem::path& path, const VerifyOptio
 
 /// The same for an open source; `path` may be empty.
 Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path, const VerifyOptions& options = {});
+
+/// Verifies many files, several at once, and gives each report to `done` as soon as all before it are given: in the
+/// order of `paths`, one call at a time, from any thread. "-" is standard input.
+/// Errors: what one file cannot be looked at for is in its report.
+void verify_all(std::span<const std::string> paths, const VerifyOptions& options,
+                const std::function<void(const std::string& path, Result<VerifyReport> report)>& done);
 
 /// What `checkpoint` holds, as an expectation of another.
 /// Errors: limit_exceeded.

@@ -141,7 +141,7 @@ Run add_diff_options(CLI::App& command) {
   command.add_option("--sort", options->view.by_change, "Order: name (the file's) or change (most moved first)")
       ->transform(one_of(std::map<std::string, bool>{{"name", false}, {"change", true}}))
       ->type_name("KEY");
-  command.add_option("-j,--jobs", diff.jobs, "Threads; 0 is one a core")->type_name("N")->check(whole_number());
+  add_resource_options(command, diff.jobs);
   command.footer(
       "Exit code: 0 the same, 1 different, 2 trouble.\n"
       "\n"

@@ -141,9 +141,7 @@ Run add_manifest_options(CLI::App& command) {
                   "The manifest to write, or -; by default FILE.manifest.json or DIR/all.manifest.json")
       ->type_name("OUT");
   command.add_flag("-f,--force", options->force, "Replace the manifest where it exists");
-  command.add_option("-j,--jobs", options->manifest.jobs, "Threads; 0 is one a core")
-      ->type_name("N")
-      ->check(whole_number());
+  add_resource_options(command, options->manifest.jobs);
   command.footer(
       "Exit code: 0 all is as it was, 1 something changed, 2 it could not look.\n"
       "\n"

@@ -116,9 +116,7 @@ Run add_verify_options(CLI::App& command) {
       .add_option("--device", options->device, "Send every tensor to OpenCL device N and back (see netcl-ckpt devices)")
       ->type_name("N")
       ->check(whole_number());
-  command.add_option("-j,--jobs", options->verify.jobs, "Threads; 0 is one a core")
-      ->type_name("N")
-      ->check(whole_number());
+  add_resource_options(command, options->verify.jobs);
   command.footer(
       "Exit code: 0 sound, 1 a problem was found, 2 a file could not be looked at.\n"
       "\n"

@@ -6,7 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "log.h"
-#include "validators.h"
+#include "options.h"
 
 namespace netcl::ckpt::app {
 
@@ -15,7 +15,7 @@ void DirectoryOptions::add_to(CLI::App& command) {
   command.add_flag("--full", full, "Read all of a checkpoint and compare checksums before calling it valid");
   command.add_option("--pattern", scan.pattern, "Names of checkpoints, with {step} or {epoch} for a number")
       ->type_name("NAME");
-  command.add_option("-j,--jobs", scan.jobs, "Threads; 0 is one a core")->type_name("N")->check(whole_number());
+  add_resource_options(command, scan.jobs);
 }
 
 void DirectoryOptions::apply() { scan.check = full ? Check::full : Check::quick; }

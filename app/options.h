@@ -24,6 +24,10 @@ struct CommonOptions {
   void apply() const;
 };
 
+/// --jobs, and --max-memory: a limit that the kernel holds, beyond which the program ends with an error.
+/// Lifetime: `jobs` must outlive parsing.
+void add_resource_options(CLI::App& command, unsigned& jobs);
+
 /// Each OLD=NEW, cut at the first "=" that no backslash escapes. False after an error has been logged.
 bool parse_renames(const char* option, const std::vector<std::string>& texts,
                    std::vector<std::pair<std::string, std::string>>& renames);

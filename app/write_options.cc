@@ -10,6 +10,7 @@
 #include <map>
 
 #include "netcl/ckpt/format.h"
+#include "options.h"
 #include "render_human.h"
 #include "validators.h"
 
@@ -37,7 +38,7 @@ void add_target_options(CLI::App& command, ConvertOptions& options) {
   command.add_flag("--verify", options.verify, "Read the result back and compare before it takes its place");
   command.add_flag("--compact", options.compact, "torch: a view keeps only what it uses of its storage");
   command.add_flag("--embed-sidecar", options.embed_sidecar, "npz: metadata inside the archive, no .json beside it");
-  command.add_option("-j,--jobs", options.jobs, "Threads; 0 is one a core")->type_name("N");
+  add_resource_options(command, options.jobs);
 }
 
 void add_dtype_option(CLI::App& command, ConvertOptions& options) {

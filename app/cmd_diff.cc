@@ -3,12 +3,11 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <span>
 
 #include "commands.h"
+#include "html.h"
 #include "log.h"
 #include "netcl/ckpt/diff.h"
-#include "netcl/ckpt/output_file.h"
 #include "options.h"
 #include "render_html.h"
 #include "render_human.h"
@@ -29,13 +28,6 @@ struct Options {
   std::optional<std::uint64_t> count;
   DiffOptions diff;
 };
-
-Result<void> write_page(const std::string& path, const std::string& page) {
-  auto file = OutputFile::create(path, true);
-  if (!file) return tl::make_unexpected(std::move(file.error()));
-  if (auto written = file->write_at(0, std::as_bytes(std::span(page))); !written) return written;
-  return file->commit(page.size());
-}
 
 int run(Options& options) {
   options.common.apply();
@@ -95,12 +87,6 @@ int run(Options& options) {
     if (t.error) log_error(fmt::format("{}, {}: {}: {}", view.a, view.b, t.name, t.error->to_string()));
   }
   return finish(out, !report->complete() ? kFailed : report->differs ? kFound : kDone);
-}
-
-/// A checkpoint must not be replaced because somebody forgot to name the page.
-CLI::Validator page_name() {
-  return CLI::Validator(
-      [](std::string& path) { return path.ends_with(".html") ? "" : "'" + path + "' does not end in .html"; }, "");
 }
 
 }  // namespace

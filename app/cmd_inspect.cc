@@ -5,10 +5,12 @@
 #include "commands.h"
 #include "files.h"
 #include "guess.h"
+#include "html.h"
 #include "log.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/inspect.h"
 #include "options.h"
+#include "render_html.h"
 #include "render_human.h"
 #include "render_json.h"
 #include "validators.h"
@@ -24,6 +26,7 @@ struct Options {
   InspectOptions inspect;
   SortBy sort = SortBy::file;
   std::size_t depth = 0;
+  std::string page;
 };
 
 void sort_tensors(std::vector<TensorInfo>& tensors, SortBy by) {
@@ -50,7 +53,7 @@ Result<InspectReport> inspect_file(const std::string& path, const Options& optio
   return report;
 }
 
-int run(const Options& options) {
+int run(Options& options) {
   options.common.apply();
   const auto files = expand_files(options.files);
   if (!files) {
@@ -63,8 +66,11 @@ int run(const Options& options) {
   human.hash = options.inspect.hash;
   human.stats = options.inspect.stats;
   human.verbose = options.common.verbose;
+  const bool paged = !options.page.empty();
+  options.inspect.stats |= paged;
 
   Output out;
+  std::string sections;
   int code = kDone;
   const bool list = options.common.json && files->many;
   const char* separator = "";
@@ -73,6 +79,7 @@ int run(const Options& options) {
     const auto report = inspect_file(path, options);
     if (!report) {
       code = kFailed;
+      if (paged && files->many) sections += render_html(path, report.error());
       if (list) {
         out << separator;
         render_json(path, "netcl-ckpt.inspect/1", report.error(), out);
@@ -82,6 +89,7 @@ int run(const Options& options) {
       log_error(path, report.error());
       continue;
     }
+    if (paged) sections += render_html(*report);
     out << separator;
     if (options.common.json) {
       render_json(*report, out);
@@ -92,11 +100,18 @@ int run(const Options& options) {
       out.flush();
       log_problems(path, report->problems);
     }
-    if (out.closed()) return kDone;
+    if (out.closed() && !paged) return kDone;
   }
   if (list) out << "]}";
   if (options.common.json && (list || code == kDone)) out << "\n";
-  return finish(out, code);
+  code = finish(out, code);
+  if (sections.empty()) return code;
+  const std::string title = files->many ? std::to_string(files->paths.size()) + " checkpoints" : files->paths[0];
+  if (auto written = write_page(options.page, html_page(title, sections)); !written) {
+    log_error(options.page, written.error());
+    return kFailed;
+  }
+  return code;
 }
 
 }  // namespace
@@ -109,6 +124,10 @@ Run add_inspect_options(CLI::App& command) {
   command.add_flag("--identity", options->inspect.identity,
                    "Add one hash of all names, dtypes, shapes and values, the same in every format");
   command.add_flag("--stats", options->inspect.stats, "Add min, max, mean, std, zeros, NaN, Inf and a histogram");
+  command
+      .add_option("--html", options->page, "Also write a page to look at, with a treemap and --stats: a name in .html")
+      ->type_name("FILE")
+      ->check(page_name());
   command.add_option("--include", options->inspect.include, "Only tensors whose name matches GLOB")
       ->type_name("GLOB")
       ->allow_extra_args(false);
@@ -134,6 +153,7 @@ Run add_inspect_options(CLI::App& command) {
       "  netcl-ckpt inspect --json --hash --include 'model.*' iter_1000.npz\n"
       "  netcl-ckpt inspect --identity model.npz model.safetensors\n"
       "  netcl-ckpt inspect --stats --exclude 'optimizer.*' iter_1000.npz\n"
+      "  netcl-ckpt inspect --html model.html iter_1000.npz\n"
       "  curl -s https://example.org/model.npz | netcl-ckpt inspect -\n");
   return [options] { return run(*options); };
 }

@@ -1,34 +1,55 @@
 // A page that may be mailed and opened anywhere. Its content is from files that nobody trusts: all text is
 // escaped, and should one place have been forgotten, the page's policy (Content Security Policy, level 2)
 // still runs no script and takes no style but the two below, by their SHA-256, and loads nothing. Rejected:
-// drawing from JSON in a script, which would show nothing where scripts are off, in a mail for instance.
+// drawing from JSON in a script, which would show nothing where scripts are off, in a mail for instance. The treemap
+// alone is a script's work, from the rows of the table; names go into it as text nodes and attributes, never as HTML.
 #include "html.h"
 
+#include <span>
+
+#include "netcl/ckpt/output_file.h"
 #include "terminal.h"
 
 namespace netcl::ckpt::app {
 namespace {
 
 constexpr std::string_view kStyle = R"(
-:root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --dim: #667; --line: #dde; --bar: #2563c9; --mark: #c22; }
-@media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --back: #14171c; --text: #e4e6ea; --dim: #99a; --line: #333a45; --bar: #6aa1ff; --mark: #f77; } }
-:root[data-theme=dark] { color-scheme: dark; --back: #14171c; --text: #e4e6ea; --dim: #99a; --line: #333a45; --bar: #6aa1ff; --mark: #f77; }
-:root[data-theme=light] { color-scheme: light; }
-body { margin: 2em; background: var(--back); color: var(--text); font: 15px/1.45 system-ui, sans-serif; }
-h1 { font-size: 1.4em; overflow-wrap: anywhere; }
+:root { color-scheme: light; --back: #fff; --text: #1b1f24; --dim: #5b6370; --line: #dde1e8; --bar: #2563c9; --mark: #b91c1c; --cell: 52% 86%; --layer: 45% 93%; }
+@media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { color-scheme: dark; --back: #14171c; --text: #e4e6ea; --dim: #9aa3b0; --line: #333a45; --bar: #6aa1ff; --mark: #f87171; --cell: 32% 30%; --layer: 28% 20%; } }
+:root[data-theme=dark] { color-scheme: dark; --back: #14171c; --text: #e4e6ea; --dim: #9aa3b0; --line: #333a45; --bar: #6aa1ff; --mark: #f87171; --cell: 32% 30%; --layer: 28% 20%; }
+body { margin: 1.5em; background: var(--back); color: var(--text); font: 15px/1.45 system-ui, sans-serif; }
+h1, h2 { overflow-wrap: anywhere; }
+h1 { font-size: 1.4em; }
+h2 { font-size: 1.15em; margin-top: 2.5em; }
+section:only-child > h2 { display: none; }
 p.verdict { font-weight: 600; }
-header { display: flex; gap: 1em; margin: 1em 0; }
+header { display: flex; flex-wrap: wrap; align-items: center; gap: 1em; margin: 1em 0; }
 input { flex: 1; max-width: 30em; font: inherit; padding: .3em .6em; }
 button { font: inherit; }
-table { border-collapse: collapse; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; white-space: nowrap; padding: .25em .8em; border-bottom: 1px solid var(--line); }
-th { position: sticky; top: 0; background: var(--back); color: var(--dim); font-weight: 500; }
-td:first-child, th:first-child, td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-td:first-child { font-family: ui-monospace, monospace; }
+output, .hint { color: var(--dim); }
+table { border-collapse: collapse; font-size: .93em; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; white-space: nowrap; padding: .25em .65em; border-bottom: 1px solid var(--line); }
+th { color: var(--dim); font-weight: 500; }
+thead th { position: sticky; top: 0; background: var(--back); }
+tbody th { padding-top: 1em; }
+td:first-child, th:first-child, .left, .text { text-align: left; }
+td:first-child, td.text { white-space: normal; overflow-wrap: anywhere; }
+td:first-child { font-family: ui-monospace, monospace; min-width: min(22em, 40vw); }
+td.text { min-width: 5em; }
+td.hash { font: .75em ui-monospace, monospace; min-width: 33ch; }
+tr:focus { outline: 2px solid var(--bar); outline-offset: -2px; }
+pre { overflow: auto; max-height: 40em; padding: 1em; border: 1px solid var(--line); white-space: pre-wrap; overflow-wrap: anywhere; }
 svg { vertical-align: middle; }
 rect { fill: var(--bar); }
 rect.rest { fill: var(--line); }
 .mark { color: var(--mark); }
+.trail button:disabled { border-color: transparent; background: none; color: var(--text); }
+.map { position: relative; height: 26em; margin: .5em 0; }
+.map button { position: absolute; display: flex; align-items: flex-start; overflow: hidden; box-sizing: border-box; margin: 0; padding: 0 4px; border: 1px solid var(--back); border-radius: 3px; background: hsl(var(--hue) var(--layer)); color: var(--text); font: 12px/17px system-ui, sans-serif; white-space: nowrap; text-align: left; cursor: pointer; }
+.map button.leaf { background: hsl(var(--hue) var(--cell)); }
+.map button.dim { opacity: .25; }
+.map button:hover { border-color: var(--text); }
+.map button:focus-visible { outline: 3px solid var(--text); outline-offset: -3px; }
 )";
 
 constexpr std::string_view kScript = R"(
@@ -38,22 +59,187 @@ document.getElementById('theme').addEventListener('click', () => {
   const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
   root.dataset.theme = dark ? 'light' : 'dark';
 });
-document.getElementById('search').addEventListener('input', event => {
-  const wanted = event.target.value.toLowerCase();
-  for (const row of document.querySelectorAll('table.list tbody tr'))
+
+const search = document.getElementById('search');
+const maps = [];
+function find() {
+  const wanted = search.value.toLowerCase();
+  const rows = document.querySelectorAll('table.list tbody tr:not(.group)');
+  let shown = 0;
+  for (const row of rows) {
     row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+    shown += !row.hidden;
+  }
+  document.querySelector('output').value = wanted ? `${shown} of ${rows.length}` : '';
+  for (const map of maps) map.dim();
+}
+search.addEventListener('input', find);
+document.addEventListener('keydown', event => {
+  if (event.key !== '/' || event.target === search) return;
+  event.preventDefault();
+  search.select();
 });
+
+const full = new Intl.NumberFormat('en'), short = new Intl.NumberFormat('en', {notation: 'compact'});
+const kLevels = 12, kStrip = 18, kLeast = 4, kLabel = 24;  // a name of a thousand dots is no thousand levels; pixels
+
+function layers(rows) {
+  const top = {path: '', total: 0, parts: new Map(), row: null};
+  for (const row of rows) {
+    const n = Number(row.dataset.n), name = row.cells[0].textContent;
+    if (n === 0) continue;
+    const ends = [...name.matchAll(/[.:\/]/g)].map(dot => dot.index).slice(0, kLevels);
+    top.total += n;
+    let node = top;
+    for (const end of [...ends, name.length]) {
+      // A tensor and a layer may have the same name: a leaf's key is its row.
+      const leaf = end === name.length, path = name.slice(0, end), key = leaf ? row : path;
+      if (!node.parts.has(key)) node.parts.set(key, {path, total: 0, parts: new Map(), row: leaf ? row : null});
+      node = node.parts.get(key);
+      node.total += n;
+    }
+  }
+  return joined(top, null);
+}
+
+// A layer of one part is shown as that part, under both names.
+function joined(node, above) {
+  while (node.parts.size === 1) [node] = node.parts.values();
+  node.above = above;
+  node.label = node.path.slice(above && above.path ? above.path.length + 1 : 0);
+  node.parts = [...node.parts.values()].map(part => joined(part, node)).sort((a, b) => b.total - a.total);
+  return node;
+}
+
+// Squarified Treemaps (Bruls, Huizing, van Wijk 2000): a strip along the shorter side takes parts as long as that
+// makes their shapes better.
+function split(parts, {x, y, w, h}, place) {
+  let left = parts.reduce((sum, part) => sum + part.total, 0);
+  for (let first = 0; first < parts.length && Math.min(w, h) >= kLeast;) {
+    const side = Math.min(w, h), scale = w * h / left;
+    let end = first, sum = 0;
+    for (let worst = Infinity; end < parts.length; ++end) {
+      const thick = (sum + parts[end].total) * scale / side;
+      const ratio = Math.max(thick * thick / (parts[end].total * scale), parts[first].total * scale / (thick * thick));
+      if (ratio > worst) break;
+      worst = ratio;
+      sum += parts[end].total;
+    }
+    const thick = sum * scale / side, wide = w >= h;
+    for (let at = 0; first < end; ++first) {
+      const length = parts[first].total / sum * side;
+      const box = wide ? {x, y: y + at, w: thick, h: length} : {x: x + at, y, w: length, h: thick};
+      if (Math.min(box.w, box.h) >= kLeast) place(parts[first], box, first);
+      at += length;
+    }
+    if (wide) { x += thick; w -= thick; } else { y += thick; h -= thick; }
+    left -= sum;
+  }
+}
+
+class TreeMap {
+  constructor(element) {
+    this.element = element;
+    this.all = this.top = layers(element.closest('section').querySelectorAll('tbody.mapped tr:not(.group)'));
+    this.trail = document.createElement('p');
+    this.trail.className = 'trail';
+    element.before(this.trail);
+    element.hidden = false;
+    element.addEventListener('keydown', event => this.key(event));
+    let width = element.clientWidth;
+    new ResizeObserver(() => {
+      if (width !== element.clientWidth) this.draw();
+      width = element.clientWidth;
+    }).observe(element);
+    this.draw();
+  }
+
+  draw() {
+    this.cells = new Map();
+    const place = (node, {x, y, w, h}, hue) => {
+      const cell = document.createElement('button'), share = 100 * node.total / this.all.total;
+      cell.type = 'button';
+      cell.tabIndex = this.cells.size ? -1 : 0;  // one stop for Tab, arrows inside
+      cell.className = node.row ? 'leaf' : '';
+      cell.textContent = w < kLabel ? '' : `${node.label} ${short.format(node.total)}`;
+      cell.title = `${node.path}: ${full.format(node.total)} (${share.toFixed(1)} %)`;
+      cell.setAttribute('aria-label', cell.title);
+      for (const [key, value] of [['left', x], ['top', y], ['width', w], ['height', h]]) cell.style[key] = `${value}px`;
+      cell.style.setProperty('--hue', hue);
+      cell.addEventListener('click', () => this.open(node));
+      this.cells.set(node, cell);
+      split(node.parts, {x: x + 3, y: y + kStrip, w: w - 6, h: h - kStrip - 3}, (part, box) => place(part, box, hue));
+    };
+    const {clientWidth: w, clientHeight: h} = this.element;
+    const parts = this.top.row ? [this.top] : this.top.parts;
+    split(parts, {x: 0, y: 0, w, h}, (part, box, i) => place(part, box, (215 + 137.5 * i) % 360));
+    this.element.replaceChildren(...this.cells.values());
+    this.trail.replaceChildren();
+    for (let node = this.top; node; node = node.above) {
+      const step = document.createElement('button');
+      step.type = 'button';
+      step.textContent = `${node.path || 'all'} ${short.format(node.total)}`;
+      step.disabled = node === this.top;
+      step.addEventListener('click', () => this.zoom(node));
+      this.trail.prepend(step, ' ');
+    }
+    this.dim();
+  }
+
+  dim() {
+    const shown = node => node.row ? !node.row.hidden : node.parts.some(shown);
+    for (const [node, cell] of this.cells) cell.classList.toggle('dim', !shown(node));
+  }
+
+  zoom(node) {
+    const from = this.top;
+    this.top = node;
+    this.draw();
+    if (this.cells.size) this.focus(this.cells.has(from) ? from : this.cells.keys().next().value);
+  }
+
+  open(node) {
+    if (!node.row) return this.zoom(node);
+    if (node.row.hidden) {
+      search.value = '';
+      find();
+    }
+    node.row.tabIndex = -1;
+    node.row.scrollIntoView({block: 'center'});
+    node.row.focus({preventScroll: true});
+  }
+
+  focus(node) {
+    for (const cell of this.cells.values()) cell.tabIndex = -1;
+    this.cells.get(node).tabIndex = 0;
+    this.cells.get(node).focus();
+  }
+
+  key(event) {
+    const drawn = parts => parts.filter(part => this.cells.has(part));
+    const node = [...this.cells.keys()].find(key => this.cells.get(key) === event.target);
+    if (!node) return;
+    const beside = node.above ? drawn(node.above.parts) : [node], at = beside.indexOf(node);
+    const to = {ArrowRight: beside[at + 1], ArrowLeft: beside[at - 1], ArrowDown: drawn(node.parts)[0], ArrowUp: node.above}[event.key];
+    if (event.key === 'Escape' && this.top.above) this.zoom(this.top.above);
+    else if (to && this.cells.has(to)) this.focus(to);
+    else if (!event.key.startsWith('Arrow')) return;
+    event.preventDefault();
+  }
+}
+
+for (const element of document.querySelectorAll('.map')) maps.push(new TreeMap(element));
 )";
 
-// What `openssl dgst -sha256 -binary | base64` says of the two; tests/interop/diff_page.py holds them to it.
-constexpr std::string_view kStyleHash = "VIwORUoHgefs5H8aF1/hR0h3ndW10oLb9wRxj+CDxMU=";
-constexpr std::string_view kScriptHash = "Jk+oyczxV99rR7M58xNqB4dgMyuE60QQBothd6YEroE=";
+// What `openssl dgst -sha256 -binary | base64` says of the two; tests/interop/page.py holds them to it.
+constexpr std::string_view kStyleHash = "MuTKUPozHcBmmTycVcp4vLSYr0QVykTQOaJGjqBaF8Q=";
+constexpr std::string_view kScriptHash = "/tDXohGKoRWpvsm2YoWfuAcAYr97/Kdm66nQVT8Pv54=";
 
 }  // namespace
 
-std::string html_text(std::string_view text) {
+std::string html_lines(std::string_view lines) {
   std::string out;
-  for (const char c : escape(text)) {
+  for (const char c : lines) {
     switch (c) {
       case '&': out += "&amp;"; break;
       case '<': out += "&lt;"; break;
@@ -66,6 +252,8 @@ std::string html_text(std::string_view text) {
   return out;
 }
 
+std::string html_text(std::string_view text) { return html_lines(escape(text)); }
+
 std::string html_page(std::string_view title, std::string_view main) {
   std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n";
   const auto add = [&out](auto... parts) { (out.append(parts), ...); };
@@ -74,10 +262,19 @@ std::string html_page(std::string_view title, std::string_view main) {
   add("style-src 'sha256-", kStyleHash, "'; script-src 'sha256-", kScriptHash, "'\">\n");
   add("<meta name=\"viewport\" content=\"width=device-width\"><title>", html_text(title), "</title>\n");
   add("<style>", kStyle, "</style></head>\n<body><h1>", html_text(title), "</h1>\n");
-  add("<header><input id=\"search\" type=\"search\" placeholder=\"part of a name\" aria-label=\"Search names\">");
-  add("<button id=\"theme\" type=\"button\">dark / light</button></header>\n<main>\n", main, "</main>\n");
+  add("<header><input id=\"search\" type=\"search\" placeholder=\"part of a name (press /)\" aria-label=\"Search "
+      "names\" aria-keyshortcuts=\"/\">");
+  add("<button id=\"theme\" type=\"button\">dark / light</button><output></output></header>\n<main>\n", main,
+      "</main>\n");
   add("<script>", kScript, "</script></body></html>\n");
   return out;
+}
+
+Result<void> write_page(const std::string& path, const std::string& page) {
+  auto file = OutputFile::create(path, true);
+  if (!file) return tl::make_unexpected(std::move(file.error()));
+  if (auto written = file->write_at(0, std::as_bytes(std::span(page))); !written) return written;
+  return file->commit(page.size());
 }
 
 }  // namespace netcl::ckpt::app

@@ -30,13 +30,6 @@ struct Style {
   std::string green(std::string_view text) const { return (*this)("32", text); }
 };
 
-/// 1234567 -> "1,234,567"
-std::string grouped(std::uint64_t n) {
-  std::string digits = std::to_string(n);
-  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ',');
-  return digits;
-}
-
 std::string plural(std::uint64_t n, const char* noun) {
   return fmt::format("{} {}{}", grouped(n), noun, n == 1 ? "" : "s");
 }
@@ -52,19 +45,11 @@ std::string shortened(std::string_view text, std::size_t columns) {
   return std::string(text.substr(0, at)) + "…";
 }
 
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-  return shape.size() == 1 ? fmt::format("({},)", shape[0]) : fmt::format("({})", fmt::join(shape, ", "));
-}
-
 std::string ratio_text(std::uint64_t stored, std::uint64_t size) {
   return size == 0 ? "" : fmt::format("{:.1f} %", 100.0 * static_cast<double>(stored) / static_cast<double>(size));
 }
 
 std::string shown_name(const TensorInfo& t) { return t.name.empty() ? "(array)" : escape(t.name); }
-
-std::uint64_t num_elements(const TensorInfo& t) {
-  return t.dtype.item_bytes == 0 ? 0 : t.size_bytes / t.dtype.item_bytes;
-}
 
 /// "encoder.layer.0" of "encoder.layer.0.output.dense.weight" at depth 3.
 std::string_view upper_levels(std::string_view name, std::size_t depth) {
@@ -122,23 +107,13 @@ void add_stats_cells(const TensorStats* stats, bool unicode, std::vector<std::st
     cells.resize(cells.size() + kStatsHeader.size());
     return;
   }
-  for (const double v : {static_cast<double>(stats->min), static_cast<double>(stats->max), stats->mean, stats->std}) {
-    cells.push_back(fmt::format("{:.4g}", v));
-  }
-  for (const std::uint64_t n : {stats->zeros, stats->nan, stats->inf}) cells.push_back(grouped(n));
+  for (std::string& text : stats_texts(*stats)) cells.push_back(std::move(text));
   cells.push_back(sparkline(stats->histogram, unicode));
 }
 
-void add_group(const char* title, const std::vector<const TensorInfo*>& tensors, const HumanOptions& options,
+void add_group(Group group, const std::vector<const TensorInfo*>& tensors, const HumanOptions& options,
                const Style& style, Table& table) {
-  std::uint64_t elements = 0, size_bytes = 0;
-  for (const TensorInfo* t : tensors) {
-    elements += num_elements(*t);
-    size_bytes += t->size_bytes;
-  }
-  const std::string sums = fmt::format("  {}, {}, {}", plural(tensors.size(), "tensor"), plural(elements, "element"),
-                                       bytes_text(size_bytes));
-  table.add_heading(style.bold(title) + style.dim(sums));
+  table.add_heading(style.bold(to_string(group)) + style.dim("  " + sums_text(tensors)));
   for (const Bundle& b : bundle(tensors, options.depth)) {
     const TensorInfo& t = *b.first;
     const bool single = b.num_tensors == 1;
@@ -171,11 +146,8 @@ void write_tensors(const InspectReport& report, const HumanOptions& options, con
     table.add(std::move(header));
   }
   for (const Group group : {Group::model, Group::optimizer, Group::other}) {
-    std::vector<const TensorInfo*> tensors;
-    for (const TensorInfo& t : report.tensors) {
-      if (t.group == group) tensors.push_back(&t);
-    }
-    if (!tensors.empty()) add_group(to_string(group), tensors, options, style, table);
+    const auto tensors = tensors_of(report, group);
+    if (!tensors.empty()) add_group(group, tensors, options, style, table);
   }
   table.write(out);
 }
@@ -220,7 +192,7 @@ std::string inline_value(const Tree& tree, ValueId id, std::size_t budget) {
 /// Nested dicts as indented lines, everything else inline.
 class MetadataLines {
  public:
-  MetadataLines(const Tree& tree, std::size_t max_lines, Output& out) : tree_(tree), left_(max_lines), out_(out) {}
+  MetadataLines(const Tree& tree, std::size_t max_lines, std::string& out) : tree_(tree), left_(max_lines), out_(out) {}
 
   void write(ValueId dict, std::size_t indent, std::string_view leave_out = {}) {
     for (const Tree::Entry& e : tree_.entries(dict)) {
@@ -232,24 +204,22 @@ class MetadataLines {
       --left_;
       const std::string key = shortened(escape(tree_.text(e.key)), kMaxColumn);
       const bool nested = tree_.kind(e.value) == ValueKind::dict && !tree_.entries(e.value).empty();
-      out_ << std::string(indent, ' ') << key << ":";
-      if (!nested) out_ << " " << inline_value(tree_, e.value, kMaxValueColumns);
-      out_ << "\n";
+      out_ += std::string(indent, ' ') + key + ":";
+      if (!nested) out_ += " " + inline_value(tree_, e.value, kMaxValueColumns);
+      out_ += "\n";
       if (nested) write(e.value, indent + 2);
     }
   }
 
   void finish() {
-    if (cut_ > 0)
-      out_ << "  … " << grouped(cut_) << " more"
-           << " (--verbose shows all)\n";
+    if (cut_ > 0) out_ += "  … " + grouped(cut_) + " more (--verbose shows all)\n";
   }
 
  private:
   const Tree& tree_;
   std::size_t left_;
   std::size_t cut_ = 0;
-  Output& out_;
+  std::string& out_;
 };
 
 const Tree::Entry* find_of_kind(const Tree& tree, ValueId dict, std::string_view key, ValueKind kind) {
@@ -258,15 +228,15 @@ const Tree::Entry* find_of_kind(const Tree& tree, ValueId dict, std::string_view
 }
 
 /// `.netcl`: the layers as netcl's own classes would be called. False where it is not of that form.
-bool write_architecture(const Tree& tree, ValueId root, const Style& style, Output& out) {
+bool write_architecture(const Tree& tree, ValueId root, const Style& style, std::string& out) {
   const auto* meta = find_of_kind(tree, root, kNetclMeta, ValueKind::dict);
   if (meta == nullptr) return false;
   const auto* type = find_of_kind(tree, meta->value, "type", ValueKind::string);
   const auto* layers = find_of_kind(tree, meta->value, "config", ValueKind::list);
   if (layers == nullptr) layers = find_of_kind(tree, meta->value, "layers", ValueKind::list);
   if (layers == nullptr) return false;
-  out << style.bold("architecture") << "  " << (type ? escape(tree.text(type->value)) : "")
-      << style.dim(fmt::format("  {}", plural(tree.items(layers->value).size(), "layer"))) << "\n";
+  out += style.bold("architecture") + "  " + (type ? escape(tree.text(type->value)) : "") +
+         style.dim(fmt::format("  {}", plural(tree.items(layers->value).size(), "layer"))) + "\n";
   std::size_t number = 0;
   for (ValueId layer : tree.items(layers->value)) {
     const auto* name = find_of_kind(tree, layer, "type", ValueKind::string);
@@ -283,7 +253,7 @@ bool write_architecture(const Tree& tree, ValueId root, const Style& style, Outp
       }
       call += ")";
     }
-    out << fmt::format("  {:>3}  {}\n", number++, shortened(call, 2 * kMaxValueColumns));
+    out += fmt::format("  {:>3}  {}\n", number++, shortened(call, 2 * kMaxValueColumns));
   }
   return true;
 }
@@ -299,28 +269,79 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+std::string grouped(std::uint64_t n) {
+  std::string digits = std::to_string(n);
+  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ',');
+  return digits;
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  return shape.size() == 1 ? fmt::format("({},)", shape[0]) : fmt::format("({})", fmt::join(shape, ", "));
+}
+
+std::uint64_t num_elements(const TensorInfo& t) {
+  return t.dtype.item_bytes == 0 ? 0 : t.size_bytes / t.dtype.item_bytes;
+}
+
+std::vector<std::string> stats_texts(const TensorStats& stats) {
+  std::vector<std::string> texts;
+  for (const double v : {static_cast<double>(stats.min), static_cast<double>(stats.max), stats.mean, stats.std}) {
+    texts.push_back(fmt::format("{:.4g}", v));
+  }
+  for (const std::uint64_t n : {stats.zeros, stats.nan, stats.inf}) texts.push_back(grouped(n));
+  return texts;
+}
+
+std::vector<const TensorInfo*> tensors_of(const InspectReport& report, Group group) {
+  std::vector<const TensorInfo*> tensors;
+  for (const TensorInfo& t : report.tensors) {
+    if (t.group == group) tensors.push_back(&t);
+  }
+  return tensors;
+}
+
+std::string sums_text(const std::vector<const TensorInfo*>& tensors) {
+  std::uint64_t elements = 0, size_bytes = 0;
+  for (const TensorInfo* t : tensors) {
+    elements += num_elements(*t);
+    size_bytes += t->size_bytes;
+  }
+  return fmt::format("{}, {}, {}", plural(tensors.size(), "tensor"), plural(elements, "element"),
+                     bytes_text(size_bytes));
+}
+
+std::string totals_text(const InspectReport& report) {
+  const InspectTotals& t = report.totals;
+  std::string text =
+      plural(t.num_tensors, "tensor") + ", " + plural(t.num_parameters, "parameter") + ", " + bytes_text(t.size_bytes);
+  const bool packed = std::any_of(report.tensors.begin(), report.tensors.end(),
+                                  [](const TensorInfo& i) { return i.compression != Compression::none; });
+  if (packed) text += fmt::format(" in {} ({})", bytes_text(t.stored_bytes), ratio_text(t.stored_bytes, t.size_bytes));
+  return text;
+}
+
+std::string metadata_text(const InspectReport& report, const HumanOptions& options) {
+  const Style style{options.terminal.color};
+  const Tree& tree = report.metadata;
+  std::string out;
+  const bool drawn = write_architecture(tree, report.metadata_root, style, out);
+  if (tree.entries(report.metadata_root).size() > (drawn ? 1U : 0U)) {
+    out += style.bold("metadata") + "\n";
+    MetadataLines lines(tree, options.verbose ? SIZE_MAX : kMaxMetadataLines, out);
+    lines.write(report.metadata_root, 2, drawn ? kNetclMeta : std::string_view());
+    lines.finish();
+  }
+  return out;
+}
+
 void render_human(const InspectReport& report, const HumanOptions& options, Output& out) {
   const Style style{options.terminal.color};
   out << style.bold(escape(report.path)) << "  " << to_string(report.format) << ", " << bytes_text(report.file_bytes)
       << "\n";
   if (!report.tensors.empty()) write_tensors(report, options, style, out);
-  const InspectTotals& t = report.totals;
-  out << style.bold("total") << "  " << plural(t.num_tensors, "tensor") << ", " << plural(t.num_parameters, "parameter")
-      << ", " << bytes_text(t.size_bytes);
-  const bool packed = std::any_of(report.tensors.begin(), report.tensors.end(),
-                                  [](const TensorInfo& i) { return i.compression != Compression::none; });
-  if (packed) out << fmt::format(" in {} ({})", bytes_text(t.stored_bytes), ratio_text(t.stored_bytes, t.size_bytes));
-  out << "\n";
+  out << style.bold("total") << "  " << totals_text(report) << "\n";
   if (!report.identity.empty()) out << style.bold("identity") << "  " << report.identity << "\n";
-
-  const Tree& tree = report.metadata;
-  const bool drawn = write_architecture(tree, report.metadata_root, style, out);
-  if (tree.entries(report.metadata_root).size() > (drawn ? 1U : 0U)) {
-    out << style.bold("metadata") << "\n";
-    MetadataLines lines(tree, options.verbose ? SIZE_MAX : kMaxMetadataLines, out);
-    lines.write(report.metadata_root, 2, drawn ? kNetclMeta : std::string_view());
-    lines.finish();
-  }
+  out << metadata_text(report, options);
 }
 
 void render_text(const InspectReport& report, Output& out) {
@@ -332,8 +353,9 @@ void render_text(const InspectReport& report, Output& out) {
   }
   const Tree& tree = report.metadata;
   if (!tree.entries(report.metadata_root).empty()) {
-    out << "metadata:\n";
-    MetadataLines(tree, SIZE_MAX, out).write(report.metadata_root, 2);
+    std::string lines;
+    MetadataLines(tree, SIZE_MAX, lines).write(report.metadata_root, 2);
+    out << "metadata:\n" << lines;
   }
   for (const Problem& p : report.problems) {
     if (p.severity > Severity::note) out << to_string(p.severity) << ": " << escape(problem_text(p)) << "\n";

@@ -53,4 +53,27 @@ void render_human(const DiffReport& report, const DiffView& view, Output& out);
 /// "13.4 MB"
 std::string bytes_text(std::uint64_t bytes);
 
+/// "1,234,567"
+std::string grouped(std::uint64_t n);
+
+/// "(2, 3)"
+std::string shape_text(const std::vector<std::uint64_t>& shape);
+
+std::uint64_t num_elements(const TensorInfo& t);
+
+/// min, max, mean, std, zeros, NaN and Inf, in this order.
+std::vector<std::string> stats_texts(const TensorStats& stats);
+
+/// In the report's order.
+std::vector<const TensorInfo*> tensors_of(const InspectReport& report, Group group);
+
+/// "2 tensors, 9 elements, 36 B"
+std::string sums_text(const std::vector<const TensorInfo*>& tensors);
+
+/// "5 tensors, 9 parameters, 80 B in 745 B (931.2 %)"
+std::string totals_text(const InspectReport& report);
+
+/// Architecture and metadata as lines, escaped; "" where there is neither.
+std::string metadata_text(const InspectReport& report, const HumanOptions& options);
+
 }  // namespace netcl::ckpt::app

@@ -41,4 +41,13 @@ inline CLI::Validator whole_number() {
   return CLI::Validator(check, "");
 }
 
+/// For a page that a command writes beside what it is for: a checkpoint must not be replaced because somebody forgot
+/// to name the page.
+inline CLI::Validator page_name() {
+  const auto check = [](std::string& path) {
+    return path.ends_with(".html") ? "" : "'" + path + "' does not end in .html";
+  };
+  return CLI::Validator(check, "");
+}
+
 }  // namespace netcl::ckpt::app

@@ -161,7 +161,7 @@ class TreeMap {
       cell.type = 'button';
       cell.tabIndex = this.cells.size ? -1 : 0;  // one stop for Tab, arrows inside
       cell.className = node.row ? 'leaf' : '';
-      cell.textContent = w < kLabel ? '' : `${node.label} ${short.format(node.total)}`;
+      cell.textContent = w < kLabel || h < kStrip ? '' : `${node.label} ${short.format(node.total)}`;
       cell.title = `${node.path}: ${full.format(node.total)} (${share.toFixed(1)} %)`;
       cell.setAttribute('aria-label', cell.title);
       for (const [key, value] of [['left', x], ['top', y], ['width', w], ['height', h]]) cell.style[key] = `${value}px`;
@@ -233,7 +233,7 @@ for (const element of document.querySelectorAll('.map')) maps.push(new TreeMap(e
 
 // What `openssl dgst -sha256 -binary | base64` says of the two; tests/interop/page.py holds them to it.
 constexpr std::string_view kStyleHash = "MuTKUPozHcBmmTycVcp4vLSYr0QVykTQOaJGjqBaF8Q=";
-constexpr std::string_view kScriptHash = "/tDXohGKoRWpvsm2YoWfuAcAYr97/Kdm66nQVT8Pv54=";
+constexpr std::string_view kScriptHash = "EkCCtnoI0v6HCuckZa7yKFwlMIzvc87CU66dHFIxk2w=";
 
 }  // namespace
 

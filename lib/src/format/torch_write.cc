@@ -9,12 +9,16 @@
 // very same elements share one. Fortran order is kept as strides. A tensor that covers no range of its
 // own (a strided view, compact; another byte order) is gathered in C order, little-endian.
 //
-// The dtypes that torch got after 2.0 (uint16, float8 …) are refused: they need another way of
-// rebuilding, which older torch does not have, and which no reader here takes.
+// The dtypes that torch got since 2.1 (uint16, float8 …) have no storage class of their own; torch 2.3 and
+// later writes them, and so it is done here, as
+//   torch._utils._rebuild_tensor_v3(('storage', torch.storage.UntypedStorage, KEY, 'cpu', bytes),
+//                                   offset, size, stride, False, OrderedDict(), torch.uint16)
+// Older torch has no such function. So only tensors that it could not hold anyway are written in this way.
 #include <map>
 #include <tuple>
 
 #include "base/try.h"
+#include "format/pickle_values.h"
 #include "format/tree_pickler.h"
 #include "format/write_plan.h"
 #include "model/dtype.h"
@@ -24,7 +28,7 @@ namespace {
 
 constexpr int kProtocol = 2;  // what torch.save writes, and all that weights-only reading knows
 
-/// The class that names a storage's element type in torch's pickles.
+/// The class that names a storage's element type in torch's pickles; null where there is none.
 const char* storage_class(ScalarType type) {
   switch (type) {
     case ScalarType::boolean: return "BoolStorage";
@@ -79,9 +83,9 @@ class TorchPickler {
  private:
   Result<void> tensor(const Tensor& tensor) {
     const char* type = storage_class(tensor.dtype.type);
-    if (type == nullptr || !tensor.storage) {
-      return fail(ErrorCode::unsupported, "torch files cannot hold {}; exclude it, or write an npz or a pickle",
-                  tensor.dtype.name());
+    const std::string name = tensor.dtype.name();
+    if ((type == nullptr && !torch_dtype({"torch", name})) || !tensor.storage) {
+      return fail(ErrorCode::unsupported, "torch files cannot hold {}; exclude it, or write an npz or a pickle", name);
     }
     const std::uint64_t item = tensor.dtype.item_bytes;
     Tensor stored = tensor;  // what the storage holds
@@ -98,14 +102,14 @@ class TorchPickler {
     const std::size_t key = add_storage(stored);
 
     PickleWriter& w = pickler_.writer;
-    w.global("torch._utils", "_rebuild_tensor_v2");
+    w.global("torch._utils", type ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
     w.mark();
     w.mark();
     w.string("storage");
-    w.global("torch", type);
+    w.global(type ? "torch" : "torch.storage", type ? type : "UntypedStorage");
     w.string(fmt::format("{}", key));
     w.string("cpu");
-    w.integer(static_cast<std::int64_t>(stored.num_elements()));
+    w.integer(static_cast<std::int64_t>(type ? stored.num_elements() : stored.size_bytes()));
     w.tuple();
     w.persistent_id();
     w.integer(static_cast<std::int64_t>(offset));
@@ -116,6 +120,7 @@ class TorchPickler {
     w.mark();
     w.tuple();
     w.reduce();
+    if (type == nullptr) w.global("torch", name);
     w.tuple();
     w.reduce();
     return {};

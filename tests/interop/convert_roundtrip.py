@@ -3,6 +3,7 @@
 Home is a pickle: the only format that says everything. safetensors and torch normalise byte order and lack some dtypes,
 so what goes through them is drawn from what they hold.
 """
+import json
 import pickle
 import random
 import struct
@@ -112,6 +113,31 @@ def main(folder):
     through = [[(".safetensors",)], [(".safetensors",), (".npz", "--compression", "fast"), (".safetensors",)]]
     round_trips(folder, r, through, EVERYWHERE, 15)
     readable(folder, r)
+    architecture(folder)
+
+
+def architecture(folder):
+    """A `.netcl` through every format, and through two, and home again: the same members, bit for bit."""
+    text = json.dumps({"type": "Sequential", "config": [{"type": "Linear", "args": {"name": "é重"}}], "version": 2},
+                      ensure_ascii=False)
+    state = {"__netcl_meta__": np.array(text), "1:weight": np.ones((3, 2), "<f4"), "1:bias": np.arange(3, dtype="<f2")}
+    with open(folder / "in.netcl", "wb") as file:
+        np.savez(file, **state)
+    extensions = [".npz", ".pkl", ".safetensors", ".pt", "/"]
+    for way in [(a,) for a in extensions] + [(a, b) for a in extensions for b in extensions]:
+        at = folder / "in.netcl"
+        for i, extension in enumerate(way):
+            to = f"{folder}/architecture{i}{extension}"
+            convert(at, to)
+            at = to
+        if convert(at, folder / "back.netcl"):
+            with np.load(folder / "back.netcl") as z:
+                if sorted(z.files) != sorted(state) or not all(same(state[k], z[k]) for k in state):
+                    failures.append(f"a .netcl through {way} came back different")
+    if torch:
+        convert(folder / "in.netcl", folder / "out.pt")
+        if torch.load(folder / "out.pt")["__netcl_meta__"] != text:
+            failures.append("torch.load has another architecture")
 
 
 def readable(folder, r):

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <cstdint>
 
+#include "base/endian.h"
+
 namespace netcl::ckpt {
 namespace {
 
@@ -80,6 +82,28 @@ void append_utf8(std::string& out, std::uint32_t c) {
     out += static_cast<char>(0x80 | ((c >> 6) & 0x3f));
     out += static_cast<char>(0x80 | (c & 0x3f));
   }
+}
+
+std::string ucs4_to_utf8(std::span<const std::byte> characters) {
+  std::string out;
+  for (std::size_t i = 0; i + 4 <= characters.size(); i += 4) {
+    append_utf8(out, load_le<std::uint32_t>(characters.data() + i));
+  }
+  while (out.ends_with('\0')) out.pop_back();
+  return out;
+}
+
+std::vector<std::byte> utf8_to_ucs4(std::string_view text) {
+  std::vector<std::byte> out;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t n = sequence_length(text.substr(i));
+    std::uint32_t c = static_cast<std::uint8_t>(text[i]) & (n == 1 ? 0x7fu : 0xffu >> (n + 1));
+    for (std::size_t k = 1; k < n; ++k) c = c << 6 | (static_cast<std::uint8_t>(text[i + k]) & 0x3fu);
+    out.resize(out.size() + 4);
+    store_le(out.data() + out.size() - 4, c);
+    i += n;
+  }
+  return out;
 }
 
 }  // namespace netcl::ckpt

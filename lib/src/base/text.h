@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace netcl::ckpt {
 
@@ -18,5 +21,11 @@ std::string to_valid_utf8(std::string_view text);
 
 /// Appends the code point in UTF-8; what is none (above U+10FFFF) as U+FFFD, a surrogate as three bytes.
 void append_utf8(std::string& out, std::uint32_t code_point);
+
+/// The characters of a NumPy text (dtype U), UCS-4 little-endian, without the NULs that pad it.
+std::string ucs4_to_utf8(std::span<const std::byte> characters);
+
+/// The other way. `text` is well-formed UTF-8.
+std::vector<std::byte> utf8_to_ucs4(std::string_view text);
 
 }  // namespace netcl::ckpt

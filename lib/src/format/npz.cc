@@ -195,10 +195,7 @@ class NpzReader {
       damaged(read.error().message);
       return {};
     }
-    std::string text;
-    for (std::size_t i = 0; i < bytes.size(); i += 4) append_utf8(text, load_le<std::uint32_t>(bytes.data() + i));
-    while (text.ends_with('\0')) text.pop_back();  // NumPy pads with NUL
-    auto json = parse_json(text, options_.limits, out_.tree);
+    auto json = parse_json(ucs4_to_utf8(bytes), options_.limits, out_.tree);
     if (!json) {
       damaged("not JSON: " + json.error().message);
       return {};

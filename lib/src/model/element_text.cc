@@ -45,15 +45,6 @@ std::string hexadecimal(std::span<const std::byte> bytes) {
   return bytes.size() > kMaxShownBytes ? out + "…" : out;
 }
 
-std::string unicode_text(std::span<const std::byte> bytes) {
-  std::string text;
-  for (std::size_t i = 0; i + 4 <= std::min(bytes.size(), 4 * kMaxShownCharacters); i += 4) {
-    append_utf8(text, load_le<std::uint32_t>(bytes.data() + i));
-  }
-  while (text.ends_with('\0')) text.pop_back();  // NumPy pads with NUL
-  return python_repr(text);
-}
-
 }  // namespace
 
 std::string real_text(double value) { return shortest(value); }
@@ -77,7 +68,8 @@ std::string element_text(const DType& dtype, std::span<const std::byte> element)
       while (text.ends_with('\0')) text.pop_back();
       return fmt::format("b{}", python_repr(text));
     }
-    case ScalarType::unicode: return unicode_text(element);
+    case ScalarType::unicode:
+      return python_repr(ucs4_to_utf8(element.first(std::min(element.size(), 4 * kMaxShownCharacters))));
     default: break;
   }
   if (is_complex(dtype.type)) {

@@ -48,12 +48,7 @@ ValueId add_scalar_value(const Tensor& scalar, Tree& to) {
     }
     case ScalarType::float32: return to.add_real(std::bit_cast<float>(load_le<std::uint32_t>(p)));
     case ScalarType::float64: return to.add_real(std::bit_cast<double>(load_le<std::uint64_t>(p)));
-    case ScalarType::unicode: {
-      std::string utf8;
-      for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) append_utf8(utf8, load_le<std::uint32_t>(p + i));
-      while (utf8.ends_with('\0')) utf8.pop_back();  // NumPy pads with NUL
-      return to.add_string(utf8);
-    }
+    case ScalarType::unicode: return to.add_string(ucs4_to_utf8(bytes));
     default: return to.add_bytes(text);
   }
 }

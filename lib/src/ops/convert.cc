@@ -16,6 +16,7 @@
 #include "model/rebuild.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/output_file.h"
+#include "ops/architecture.h"
 #include "ops/checkpoint_name.h"
 #include "ops/renamer.h"
 #include "ops/unsafe.h"
@@ -84,24 +85,11 @@ bool is_sidecar(const Checkpoint& checkpoint) {
   });
 }
 
-/// `.netcl` keeps its architecture in a tensor that is listed; as an attribute it would be there twice.
-void drop_architecture(Checkpoint& checkpoint) {
-  constexpr std::string_view kMeta = "__netcl_meta__";
-  if (checkpoint.tree.find(checkpoint.attributes, kMeta) == nullptr ||
-      checkpoint.tree.find(checkpoint.root, kMeta) == nullptr)
-    return;
-  std::vector<Tree::Entry> rest;
-  for (const Tree::Entry& e : checkpoint.tree.entries(checkpoint.attributes)) {
-    if (checkpoint.tree.text(e.key) != kMeta) rest.push_back(e);
-  }
-  checkpoint.attributes = checkpoint.tree.add_dict(rest);
-}
-
 Result<WritePlan> plan_for(Format format, const Checkpoint& checkpoint, const LayoutOptions& layout) {
   switch (format) {
     case Format::npz: return plan_npz(checkpoint, layout);
     case Format::netcl:
-      if (checkpoint.tree.find(checkpoint.root, "__netcl_meta__") == nullptr) {
+      if (checkpoint.tree.find(checkpoint.root, kArchitecture) == nullptr) {
         return fail(ErrorCode::unsupported,
                     "a .netcl file needs the model's architecture, which this checkpoint lacks; write an npz");
       }
@@ -185,7 +173,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   CKPT_CHECK(apply_rules(in, options, overflows));
   forgive_dropped(in, old_root);
   CKPT_CHECK(refuse_unsafe(in));
-  drop_architecture(in);
+  CKPT_CHECK(place_architecture(in, report.format));
 
   const bool npz = report.format == Format::npz || report.format == Format::netcl;
   std::optional<std::string> sidecar;

@@ -24,6 +24,7 @@
 #include "model/element_text.h"
 #include "model/numbers.h"
 #include "model/tree.h"
+#include "ops/architecture.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -76,6 +77,10 @@ class Side {
   std::vector<Child> roots() const {
     std::vector<Child> out;
     if (checkpoint_.attributes != checkpoint_.root) out = children(checkpoint_.attributes);
+    // A .netcl has it as a tensor too, and a copy of it in another format only so.
+    if (tree_.find(checkpoint_.root, kArchitecture) != nullptr) {
+      std::erase_if(out, [](const Child& c) { return c.name == kArchitecture; });
+    }
     if (shape(checkpoint_.root) == Shape::leaf || shape(checkpoint_.root) == Shape::tensor) {
       out.push_back({"", checkpoint_.root});
     } else {

@@ -16,6 +16,7 @@
 
 #include "base/glob.h"
 #include "model/tree.h"
+#include "ops/architecture.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -158,7 +159,7 @@ std::vector<Role> roles_of(const Checkpoint& checkpoint, std::span<const NamedTe
     // A flat file has one step to each tensor, and as many entries as tensors: nothing lies beside.
     const auto structural =
         t.path.size() > 1 ? role_by_structure(checkpoint.tree, checkpoint.root, t.path) : std::nullopt;
-    if (t.name == "__netcl_meta__") {  // the architecture of a `.netcl`, as text
+    if (t.name == kArchitecture) {
       roles.push_back(Role::other);
       continue;
     }

@@ -21,6 +21,7 @@
 #include "base/endian.h"
 #include "codec/sha256.h"
 #include "model/dtype.h"
+#include "ops/architecture.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -45,7 +46,7 @@ struct Line {
 std::string content_identity(std::span<const TensorInfo> tensors) {
   std::vector<Line> lines;
   for (const TensorInfo& t : tensors) {
-    if (t.name == "__netcl_meta__") continue;
+    if (t.name == kArchitecture) continue;
     if (t.sha256.empty()) return "";
     lines.push_back({t.name, little_endian(t.dtype).name(), &t});
   }

@@ -9,12 +9,12 @@
 #include "model/dtype.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/save.h"
+#include "ops/architecture.h"
 
 namespace netcl::ckpt {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::string_view kNetclMeta = "__netcl_meta__";
 
 fs::path find_file(const fs::path& path) {
   std::error_code ignored;
@@ -77,7 +77,7 @@ Result<MatchReport> match_and_load(const Checkpoint& checkpoint, std::span<const
   for (const NamedTensor& t : named) {
     if (!t.name.starts_with(below)) continue;
     std::string name = t.name.substr(below.size());
-    if (name == kNetclMeta) continue;
+    if (name == kArchitecture) continue;
     if (name.starts_with(options.strip_prefix)) name.erase(0, options.strip_prefix.size());
     name.insert(0, options.add_prefix);
     Tensor tensor = checkpoint.tree.tensor(t.value);

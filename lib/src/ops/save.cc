@@ -13,6 +13,7 @@
 #include "base/try.h"
 #include "format/structure.h"
 #include "netcl/ckpt/convert.h"
+#include "ops/architecture.h"
 #include "ops/checkpoint_name.h"
 
 namespace netcl::ckpt {
@@ -185,19 +186,11 @@ Result<void> save_model(const Value& layers, std::span<const Parameter> paramete
              Value::dict({{"type", "Sequential"}, {"config", layers}, {"version", 2}, {"format", "netcl.single-file"}})
                  .add_to(json));
     CKPT_TRY(const std::string text, to_plain_json(json, meta));
-    // A 0-d array of UCS-4, as np.array(text) makes it. to_plain_json escapes all that is not ASCII.
-    std::vector<std::byte> characters(text.size() * 4);
-    for (std::size_t i = 0; i < text.size(); ++i) characters[i * 4] = static_cast<std::byte>(text[i]);
-    Tensor tensor;
-    tensor.dtype.type = ScalarType::unicode;
-    tensor.dtype.item_bytes = characters.size();
-    const std::uint64_t size_bytes = characters.size();
-    tensor.storage = file_storage(memory_source(std::move(characters), "__netcl_meta__"), 0, size_bytes);
     CKPT_TRY(Checkpoint checkpoint, checkpoint_of(parameters, path));
     const auto own = checkpoint.tree.entries(checkpoint.root);
     std::vector<Tree::Entry> entries(own.begin(), own.end());
-    const ValueId key = checkpoint.tree.add_string("__netcl_meta__");
-    entries.insert(entries.begin(), {key, checkpoint.tree.add_tensor(std::move(tensor))});
+    const ValueId key = checkpoint.tree.add_string(kArchitecture);
+    entries.insert(entries.begin(), {key, checkpoint.tree.add_tensor(text_array(text))});
     checkpoint.root = checkpoint.tree.add_dict(entries);
     return write(std::move(checkpoint), path, Format::netcl, options);
   });

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace netcl::ckpt::app {
@@ -75,6 +76,8 @@ Terminal detect_terminal(ColorChoice choice) {
 }
 
 std::string escape(std::string_view text) {
+  const auto is_plain = [](char c) { return c >= ' ' && c <= '~'; };
+  if (std::all_of(text.begin(), text.end(), is_plain)) return std::string(text);  // nearly every name is
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {

@@ -98,30 +98,78 @@ bool has_optimizer_names(const Words& words) {
   return listed && ((words[0] == "moments" && words.size() == 3) || (words[0] == "velocity" && words.size() == 2));
 }
 
-/// What the containers on the way to a tensor say, by the keys that lie beside the one taken.
-std::optional<Role> role_by_structure(const Tree& tree, ValueId root, std::span<const PathStep> path) {
-  ValueId at = root;
-  for (const PathStep& step : path) {
-    if (step.kind == PathStep::Kind::index) {
-      if (step.value >= num_children(tree, at)) return std::nullopt;
-      at = child(tree, at, step.value);
-      continue;
+/// What the containers on the way to a tensor say, by the keys that lie beside the one taken. Tensors come in the
+/// order of the tree, so what the last path had in common with the next one is kept: containers of a million
+/// entries are gone through once, not once for each.
+class StructureRoles {
+ public:
+  StructureRoles(const Tree& tree, ValueId root) : tree_(tree), root_(root) {}
+
+  std::optional<Role> role_of(std::span<const PathStep> path) {
+    std::size_t same = 0;
+    while (same < path.size() && same < levels_.size() && levels_[same].step == path[same]) ++same;
+    levels_.resize(std::min(levels_.size(), same + 1));
+    for (std::size_t depth = same; depth < path.size(); ++depth) {
+      if (depth == levels_.size()) levels_.emplace_back(depth == 0 ? root_ : levels_[depth - 1].child);
+      if (!enter(levels_[depth], path[depth])) {
+        levels_.resize(depth);
+        return std::nullopt;
+      }
+      if (depth > 0 && levels_[depth - 1].role) levels_[depth].role = levels_[depth - 1].role;
+      levels_.resize(depth + 1);
     }
-    const auto entries = tree.entries(at);
-    const auto taken = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.key == step.value; });
-    if (taken == entries.end()) return std::nullopt;
-    if (tree.kind(step.value) == ValueKind::string) {
-      const std::string_view key = tree.text(step.value);
-      const bool list = tree.kind(taken->value) == ValueKind::list;
-      if (key == "state" && tree.find(at, "param_groups") != nullptr) return Role::optimizer;
-      if (key == "moments" && list && tree.find(at, "t") != nullptr) return Role::optimizer;
-      if (key == "velocity" && list) return Role::optimizer;
-      if (key == "shadow" && list) return Role::ema;
-    }
-    at = taken->value;
+    return levels_.empty() ? std::nullopt : levels_.back().role;
   }
-  return std::nullopt;
-}
+
+ private:
+  struct Level {
+    explicit Level(ValueId id = 0) : container(id) {}
+    ValueId container;
+    PathStep step;
+    ValueId child = 0;
+    std::size_t entry = 0;                    // of a dict: the one taken
+    std::optional<Role> role;                 // that this or an upper level gives
+    std::optional<bool> param_groups, has_t;  // whether there is such a key
+  };
+
+  /// Takes the step; false where the container has no such child.
+  bool enter(Level& level, const PathStep& step) {
+    level.step = step;
+    level.role = std::nullopt;
+    if (step.kind == PathStep::Kind::index) {
+      if (step.value >= num_children(tree_, level.container)) return false;
+      level.child = child(tree_, level.container, step.value);
+      return true;
+    }
+    const auto entries = tree_.entries(level.container);
+    const auto is_taken = [&](const Tree::Entry& e) { return e.key == step.value; };
+    const auto last = entries.begin() + static_cast<std::ptrdiff_t>(level.entry);
+    auto taken = std::find_if(last, entries.end(), is_taken);
+    if (taken == entries.end()) taken = std::find_if(entries.begin(), last, is_taken);
+    if (taken == entries.end() || !is_taken(*taken)) return false;
+    level.entry = static_cast<std::size_t>(taken - entries.begin());
+    level.child = taken->value;
+    if (tree_.kind(step.value) != ValueKind::string) return true;
+    const std::string_view key = tree_.text(step.value);
+    const bool list = tree_.kind(taken->value) == ValueKind::list;
+    if ((key == "state" && has(level, level.param_groups, "param_groups")) ||
+        (key == "moments" && list && has(level, level.has_t, "t")) || (key == "velocity" && list)) {
+      level.role = Role::optimizer;
+    } else if (key == "shadow" && list) {
+      level.role = Role::ema;
+    }
+    return true;
+  }
+
+  bool has(const Level& level, std::optional<bool>& known, std::string_view key) const {
+    if (!known) known = tree_.find(level.container, key) != nullptr;
+    return *known;
+  }
+
+  const Tree& tree_;
+  const ValueId root_;
+  std::vector<Level> levels_;
+};
 
 }  // namespace
 
@@ -147,6 +195,7 @@ std::vector<Role> roles_of(const Checkpoint& checkpoint, std::span<const NamedTe
     has_model |= role == Role::model;
     has_optimizer |= role == Role::optimizer;
   }
+  StructureRoles structure(checkpoint.tree, checkpoint.root);
   std::vector<Role> roles;
   roles.reserve(tensors.size());
   for (const NamedTensor& t : tensors) {
@@ -157,8 +206,7 @@ std::vector<Role> roles_of(const Checkpoint& checkpoint, std::span<const NamedTe
       continue;
     }
     // A flat file has one step to each tensor, and as many entries as tensors: nothing lies beside.
-    const auto structural =
-        t.path.size() > 1 ? role_by_structure(checkpoint.tree, checkpoint.root, t.path) : std::nullopt;
+    const auto structural = t.path.size() > 1 ? structure.role_of(t.path) : std::nullopt;
     if (t.name == kArchitecture) {
       roles.push_back(Role::other);
       continue;

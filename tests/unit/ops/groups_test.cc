@@ -1,5 +1,7 @@
 #include "ops/groups.h"
 
+#include <algorithm>
+
 #include "catch.h"
 #include "sample.h"
 
@@ -92,6 +94,39 @@ TEST_CASE("groups: structure tells where names do not", "[ops]") {
 
 TEST_CASE("groups: a pattern decides before anything else", "[ops]") {
   CHECK(roles_of_names({"model.m_fc", "model.fc"}, {"model.m_*"}) == std::vector{Role::optimizer, Role::model});
+}
+
+TEST_CASE("groups: a container of many entries is gone through once, not once for each", "[ops][hostile]") {
+  // 100,000 tensors under "state", beside as many other keys: a search for each would take minutes.
+  Checkpoint c;
+  Tree& tree = c.tree;
+  const auto dict_of = [&](std::size_t count, const auto& value) {
+    std::vector<Tree::Entry> entries;
+    for (std::size_t i = 0; i < count; ++i) {
+      const ValueId key = tree.add_string(std::to_string(i));
+      entries.push_back({key, value()});
+    }
+    return entries;
+  };
+  constexpr std::size_t kCount = 100'000;
+  const Tensor one = tensor_of<float>({1}, ScalarType::float32);
+  const ValueId state = tree.add_dict(dict_of(kCount, [&] { return tree.add_tensor(one); }));
+  auto beside = dict_of(kCount, [&] { return tree.add_none(); });
+  const ValueId state_key = tree.add_string("state");
+  beside.push_back({state_key, state});
+  for (const bool torch : {false, true}) {
+    if (torch) {
+      const ValueId groups_key = tree.add_string("param_groups");
+      beside.push_back({groups_key, tree.add_none()});
+    }
+    const ValueId key = tree.add_string("x");
+    const std::vector<Tree::Entry> root = {{key, tree.add_dict(beside)}};
+    c.root = tree.add_dict(root);
+    const auto roles = roles_of(c, *list_tensors(c));
+    REQUIRE(roles.size() == kCount);
+    const Role wanted = torch ? Role::optimizer : Role::model;
+    CHECK(std::all_of(roles.begin(), roles.end(), [&](Role r) { return r == wanted; }));
+  }
 }
 
 }  // namespace netcl::ckpt

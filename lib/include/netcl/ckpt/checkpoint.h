@@ -145,6 +145,7 @@ struct Checkpoint {
 struct PathStep {
   enum class Kind : std::uint8_t { key, index } kind = Kind::key;
   std::uint32_t value = 0;  ///< key: ValueId of the key; index: position in the list or tuple
+  bool operator==(const PathStep&) const = default;
 };
 
 /// A tensor under its dotted name ("optimizer.moments.0.1"; "" for a lone array).

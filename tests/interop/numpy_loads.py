@@ -88,6 +88,23 @@ def check_arrays(folder):
          pickle.loads((folder / "out.pkl").read_bytes()), "the sidecar becomes keys")
 
 
+def check_ml_dtypes(folder):
+    try:
+        import ml_dtypes
+    except ImportError:
+        return  # Debian has none; the venv does
+    names = "bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"
+    values = {n: np.arange(6).astype(getattr(ml_dtypes, n)).reshape(2, 3) for n in names}
+    for protocol in range(6):
+        back = through(folder, values, protocol=protocol)
+        for between in "npz", "pt":
+            convert(folder / "out.pkl", folder / f"between.{between}")
+            convert(folder / f"between.{between}", folder / "home.pkl")
+            home = pickle.loads((folder / "home.pkl").read_bytes())
+            expect(all(same(home[n], values[n]) for n in names), f"ml_dtypes' types come home from {between}")
+        expect(all(same(back[n], values[n]) for n in names), f"ml_dtypes' types, protocol {protocol}")
+
+
 def check_refusals(folder):
     class Stranger:
         def __reduce__(self):
@@ -111,6 +128,7 @@ def check_refusals(folder):
 def main(folder):
     check_values(folder)
     check_arrays(folder)
+    check_ml_dtypes(folder)
     check_refusals(folder)
 
 

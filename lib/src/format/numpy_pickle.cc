@@ -1,13 +1,15 @@
 // numpy.dtype as its own __reduce__ writes it: dtype(name, False, True) with the state
 //   (3, byte order, sub-array, names, fields, item size, alignment, flags)
 // or version 4 with (metadata, (unit, multiple, 1, 1)) behind, for datetimes. Item size and alignment
-// are -1 where the name says them. NumPy 1 and 2 write and read the same.
+// are -1 where the name says them. NumPy 1 and 2 write and read the same. For a type that NumPy lacks the
+// name is ml_dtypes' class, `ml_dtypes.bfloat16`, as pickle.dumps of such an array has it.
 // https://github.com/numpy/numpy/blob/main/numpy/_core/src/multiarray/descriptor.c, arraydescr_setstate
 #include "format/numpy_pickle.h"
 
 #include <charconv>
 
 #include "base/try.h"
+#include "model/dtype.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -15,9 +17,11 @@ namespace {
 // NumPy's flags of a dtype, which a pickle carries and a structured dtype has from its fields.
 constexpr std::int64_t kNeedsInit = 8;
 constexpr std::int64_t kNeedsPythonApi = 16;
+constexpr std::int64_t kUseSetItem = 64;
 
 std::int64_t flags_of(const DType& dtype) {
   if (dtype.type == ScalarType::unicode) return kNeedsInit;
+  if (!known_to_numpy(dtype.type)) return kUseSetItem;
   if (!dtype.fields) return 0;
   std::int64_t flags = kNeedsPythonApi;
   for (const Field& f : *dtype.fields) flags |= flags_of(f.dtype);
@@ -32,25 +36,15 @@ std::pair<std::string, std::int64_t> split_unit(const std::string& unit) {
   return error == std::errc() ? std::pair(std::string(end), multiple) : std::pair(unit, std::int64_t{1});
 }
 
-/// A type that NumPy lacks has the descr of plain bytes, under which it would come back as these.
-bool known_to_numpy(ScalarType type) {
-  switch (type) {
-    case ScalarType::bfloat16:
-    case ScalarType::complex32:
-    case ScalarType::float8_e4m3fn:
-    case ScalarType::float8_e5m2:
-    case ScalarType::float8_e4m3fnuz:
-    case ScalarType::float8_e5m2fnuz:
-    case ScalarType::float8_e8m0fnu: return false;
-    default: return true;
-  }
-}
-
-/// numpy.dtype(code, False, True), before its state.
-void call_dtype(const std::string& code, PickleWriter& writer) {
+/// numpy.dtype(code, False, True), before its state. `code` is the name of a class where `module` is given.
+void call_dtype(const std::string& code, PickleWriter& writer, const char* module = nullptr) {
   writer.global("numpy", "dtype");
   writer.mark();
-  writer.string(code);
+  if (module != nullptr) {
+    writer.global(module, code);
+  } else {
+    writer.string(code);
+  }
   writer.boolean(false);
   writer.boolean(true);
   writer.tuple();
@@ -60,13 +54,8 @@ void call_dtype(const std::string& code, PickleWriter& writer) {
 }  // namespace
 
 Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
-  if (!known_to_numpy(dtype.type)) {
-    return fail(ErrorCode::unsupported,
-                "NumPy has no {}, so a pickle of arrays cannot hold it; --dtype float32, or write an npz, torch or "
-                "safetensors file",
-                dtype.name());
-  }
-  const std::string descr = dtype.descr();
+  const bool foreign = !known_to_numpy(dtype.type);  // ml_dtypes'
+  const std::string descr = foreign ? (dtype.big_endian ? ">" : "<") + dtype.name() : dtype.descr();
   if (const auto known = memo_.find(descr); known != memo_.end()) {
     writer.get(known->second);
     return {};
@@ -74,7 +63,8 @@ Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
   const bool flexible = dtype.type == ScalarType::bytes || dtype.type == ScalarType::unicode ||
                         dtype.type == ScalarType::raw || dtype.fields;
   const bool time = dtype.type == ScalarType::datetime64 || dtype.type == ScalarType::timedelta64;
-  call_dtype(dtype.fields ? fmt::format("V{}", dtype.item_bytes) : descr.substr(1, descr.find('[') - 1), writer);
+  call_dtype(dtype.fields ? fmt::format("V{}", dtype.item_bytes) : descr.substr(1, descr.find('[') - 1), writer,
+             foreign ? "ml_dtypes" : nullptr);
   memo_.emplace(descr, writer.put());
 
   writer.mark();
@@ -87,8 +77,9 @@ Result<void> DTypePickler::write(const DType& dtype, PickleWriter& writer) {
     writer.none();
     writer.none();
   }
-  writer.integer(flexible ? static_cast<std::int64_t>(dtype.item_bytes) : -1);
-  writer.integer(!flexible ? -1 : dtype.type == ScalarType::unicode ? 4 : 1);
+  const auto item_bytes = static_cast<std::int64_t>(dtype.item_bytes);
+  writer.integer(flexible || foreign ? item_bytes : -1);
+  writer.integer(foreign ? item_bytes : !flexible ? -1 : dtype.type == ScalarType::unicode ? 4 : 1);
   writer.integer(flags_of(dtype));
   if (time) {
     const auto [unit, multiple] = split_unit(dtype.unit);

@@ -12,8 +12,7 @@ namespace netcl::ckpt {
 /// Emits NumPy dtypes, remembering those that were emitted before.
 class DTypePickler {
  public:
-  /// Leaves numpy.dtype's object on the stack.
-  /// Errors: unsupported for a type that NumPy lacks.
+  /// Leaves numpy.dtype's object on the stack. Loading it needs ml_dtypes where NumPy lacks the type.
   Result<void> write(const DType& dtype, PickleWriter& writer);
 
  private:

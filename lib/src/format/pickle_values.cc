@@ -31,6 +31,7 @@ enum class Known : std::uint8_t {
   default_dict,
   encode,         // _codecs.encode(text, 'latin1'): bytes, before protocol 3
   reconstructor,  // copyreg._reconstructor(class, base, state)
+  ml_dtype,       // a class of ml_dtypes, as an argument to dtype
   type,           // a Python builtin type, as a value or called with plain arguments
   random_state,
   rebuild_tensor,
@@ -109,6 +110,7 @@ Known classify(const PickleGlobal& g) {
   if ((m == "numpy.core.numeric" || m == "numpy._core.numeric") && n == "_frombuffer") return Known::frombuffer;
   if (m == "numpy" && n == "dtype") return Known::dtype;
   if (m == "numpy" && n == "ndarray") return Known::ndarray;
+  if (is_ml_dtype(g)) return Known::ml_dtype;
   if (m == "numpy.dtypes" && one_of(n, kDTypeClasses)) return Known::type;
   if (m == "collections" && n == "OrderedDict") return Known::ordered_dict;
   if (m == "collections" && n == "defaultdict") return Known::default_dict;
@@ -394,7 +396,8 @@ class Interpreter {
       case Known::scalar: return make_scalar(given);
       case Known::dtype: {
         CKPT_TRY(const DType dtype, parse_dtype(id, 0));
-        return tree_.add_name("numpy.dtype(" + python_repr(dtype.descr()) + ")");
+        const bool numpys = known_to_numpy(dtype.type);
+        return tree_.add_name("numpy.dtype(" + python_repr(numpys ? dtype.descr() : dtype.name()) + ")");
       }
       case Known::ordered_dict:
       case Known::default_dict: return make_mapping(id, reserved);
@@ -633,8 +636,9 @@ class Interpreter {
       return fail(ErrorCode::limit_exceeded, "the dtype is nested deeper than {}", options_.limits.max_dtype_depth);
     if (!callable_is(id, Known::dtype)) return bad("a dtype is not one");
     const auto given = args(id);
-    if (given.empty() || g_.kind(given[0]) != Kind::string) return bad("a dtype has no type code");
-    std::string code(text_of(given[0]));
+    const bool of_ml_dtypes = !given.empty() && known(given[0]) == Known::ml_dtype;
+    if (given.empty() || (g_.kind(given[0]) != Kind::string && !of_ml_dtypes)) return bad("a dtype has no type code");
+    std::string code(of_ml_dtypes ? std::string_view(g_.global(given[0]).name) : text_of(given[0]));
     const PickleId state = g_.call(id).state;
     if (state == kNoPickle) {
       CKPT_TRY(DType dtype, parse_type_string(code));
@@ -674,7 +678,9 @@ class Interpreter {
       if (code == "M8" || code == "m8") CKPT_CHECK(append_unit(s[8], code));
     }
     const bool typed = order == "<" || order == ">" || order == "=";
-    CKPT_TRY(DType dtype, parse_type_string((typed && !code.starts_with('V') ? order : std::string("|")) + code));
+    const std::string prefix = of_ml_dtypes ? "" : typed && !code.starts_with('V') ? order : "|";
+    CKPT_TRY(DType dtype, parse_type_string(prefix + code));
+    if (of_ml_dtypes) dtype.big_endian = order == ">" && dtype.item_bytes > 1;
     if (size > 0 && static_cast<std::uint64_t>(size) != dtype.item_bytes) {
       const bool flexible =
           dtype.type == ScalarType::bytes || dtype.type == ScalarType::unicode || dtype.type == ScalarType::raw;
@@ -732,6 +738,8 @@ class Interpreter {
       if (parts.size() < 2 || g_.kind(parts[1]) != Kind::integer || g_.integer(parts[1]) < 0)
         return bad("a field has no offset");
       CKPT_TRY(SubArray type, parse_sub_array(parts[0], depth + 1));
+      if (!known_to_numpy(type.dtype.type) && type.dtype.type != ScalarType::bfloat16)
+        return fail(ErrorCode::unsupported, "a structured dtype with a field of {}", type.dtype.name());
       constexpr std::uint64_t kMaxFields = std::uint64_t{1} << 16;
       num_fields += type.num_fields;
       if (num_fields > kMaxFields)
@@ -927,6 +935,11 @@ Result<DType> torch_dtype(const PickleGlobal& global) {
   if (type == nullptr)
     return fail(ErrorCode::unsupported, "{} is no element type that is known", to_valid_utf8(global.qualified()));
   return make_dtype(type->type);
+}
+
+bool is_ml_dtype(const PickleGlobal& global) {
+  const auto dtype = parse_type_string(global.name);
+  return global.module == "ml_dtypes" && dtype && !known_to_numpy(dtype->type);
 }
 
 void report_globals(std::span<const PickleGlobal> globals, const std::string& where, bool script, Checkpoint& out) {

@@ -21,6 +21,9 @@ using StorageResolver = std::function<Result<TorchStorage>(const PickleGraph& gr
 /// torch's name of an element type: "FloatStorage" or "float32". Errors: unsupported.
 Result<DType> torch_dtype(const PickleGlobal& global);
 
+/// True for a class of ml_dtypes that is an element type known here: `ml_dtypes.bfloat16`.
+bool is_ml_dtype(const PickleGlobal& global);
+
 /// Turns the symbols of a pickle into values of `out.tree`. Only a list of pure constructors is
 /// understood (NumPy's arrays, scalars and dtypes, collections, torch's tensors, …); anything else
 /// becomes an opaque value, and a problem "unsafe-global" of `out`, under `where`.

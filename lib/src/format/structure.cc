@@ -41,18 +41,8 @@ std::string finite_real(double v) {
   return out;
 }
 
-/// NumPy, and so an npz, has no name for these.
-bool lacks_descr(ScalarType type) {
-  switch (type) {
-    case ScalarType::complex32:
-    case ScalarType::float8_e4m3fn:
-    case ScalarType::float8_e5m2:
-    case ScalarType::float8_e4m3fnuz:
-    case ScalarType::float8_e5m2fnuz:
-    case ScalarType::float8_e8m0fnu: return true;
-    default: return false;
-  }
-}
+/// An npz has no name for these.
+bool lacks_descr(ScalarType type) { return !known_to_numpy(type) && type != ScalarType::bfloat16; }
 
 /// Writes a tree as JSON, typed (the structure) or plain (the sidecar).
 class JsonWriter {

@@ -130,11 +130,12 @@ Result<void> TreePickler::global(std::string_view qualified) {
   const auto safe = std::find_if(kSafeGlobals.begin(), kSafeGlobals.end(),
                                  [&](const SafeGlobal& g) { return g.module == module && g.name == name; });
   const bool of_torch = module == "torch" && torch_dtype({"torch", std::string(name)});
-  if (safe == kSafeGlobals.end() && !of_torch) {
+  const bool of_ml_dtypes = is_ml_dtype({std::string(module), std::string(name)});
+  if (safe == kSafeGlobals.end() && !of_torch && !of_ml_dtypes) {
     return fail(ErrorCode::unsupported, "{} is a name that only its own program can load; exclude it",
                 to_valid_utf8(qualified));
   }
-  if (weights_only_ && !of_torch && !safe->weights_only) {
+  if (weights_only_ && !of_torch && (of_ml_dtypes || !safe->weights_only)) {
     return fail(ErrorCode::unsupported, "torch.load(weights_only=True) refuses {}; exclude it", qualified);
   }
   writer.global(module, name);

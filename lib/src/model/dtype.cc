@@ -3,7 +3,7 @@
 // A type string is  [<>|=] kind size [unit]:  "<f4", "|b1", "<U3" (3 characters, 12 bytes),
 // "<M8[25us]". ml_dtypes registers its types as V of their size, with a byte order: bfloat16 is
 // "<V2" where NumPy's own void of two bytes is "|V2"; its one-byte floats are all "|V1" or "<V1",
-// which cannot be told apart and stay raw.
+// which cannot be told apart and stay raw, but for float8_e5m2, its "<f1".
 // https://numpy.org/doc/stable/reference/arrays.interface.html#arrays-interface
 #include "model/dtype.h"
 
@@ -244,6 +244,12 @@ Result<DType> parse_type_string(std::string_view text) {
         d.type = ScalarType::raw;
       }
       break;
+    case 'f':
+      if (size == 1) {  // what ml_dtypes, alone of all, calls it
+        d.type = ScalarType::float8_e5m2;
+        break;
+      }
+      [[fallthrough]];
     default: {
       const auto it = std::find_if(kScalars.begin(), kScalars.end(),
                                    [&](const ScalarRow& r) { return r.kind == kind && r.bytes == size; });
@@ -275,6 +281,8 @@ Result<DType> make_structured(std::vector<Field> fields, std::uint32_t max_depth
   d.fields = std::make_shared<const std::vector<Field>>(std::move(fields));
   return d;
 }
+
+bool known_to_numpy(ScalarType type) { return row(type).kind != 0; }
 
 bool has_object(const DType& dtype) {
   if (dtype.fields)

@@ -18,6 +18,10 @@ Result<DType> parse_type_string(std::string_view text);
 /// Errors: corrupt where a size overflows; limit_exceeded beyond max_dtype_depth.
 Result<DType> make_structured(std::vector<Field> fields, std::uint32_t max_depth);
 
+/// True for a type that NumPy itself has; the others (bfloat16, complex32, float8 …) are ml_dtypes', which calls
+/// them as we do, and in an npy look like raw bytes, bfloat16 excepted.
+bool known_to_numpy(ScalarType type);
+
 /// True where an element is, or holds, an object reference: the payload is then a pickle.
 bool has_object(const DType& dtype);
 

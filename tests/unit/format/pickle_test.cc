@@ -97,3 +97,24 @@ TEST_CASE("pickle: thousands of arrays may share their dtype", "[format]") {
   REQUIRE(c);
   CHECK(list_tensors(*c)->size() == 20'000);
 }
+
+TEST_CASE("pickle: arrays of ml_dtypes' types, as ml_dtypes 0.2 and 0.6 write them", "[format]") {
+  auto array = [](const std::string& name, const std::string& order, int size, const std::string& bytes) {
+    const std::string item = std::to_string(size);
+    return "\x80\x04"s + "cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tC\1btR(K\1(K\1t"s +
+           "cnumpy\ndtype\n(cml_dtypes\n" + name + "\n\x89\x88tR(K\3X\1\0\0\0"s + order + "NNNI" + item + "\nI" + item +
+           "\nK\100tb\x89" + "C" + static_cast<char>(bytes.size()) + bytes + "tb.";
+  };
+  CHECK(text_of(array("bfloat16", "<", 2, "\x80\x3f")) == "<tensor bfloat16 (1) 803f>");
+  CHECK(text_of(array("bfloat16", ">", 2, "\x3f\x80")) == "<tensor bfloat16 (1) 803f>");
+  CHECK(text_of(array("float8_e4m3fn", "<", 1, "8")) == "<tensor float8_e4m3fn (1) 38>");
+  CHECK(text_of(array("float8_e8m0fnu", "|", 1, "8")) == "<tensor float8_e8m0fnu (1) 38>");
+  CHECK(text_of(array("bfloat16", "<", 4, "\x80\x3f\0\0"s)) == "corrupt");
+  // Types of other widths, NumPy's own under this module, and functions are strangers.
+  for (const char* name : {"int4", "float32", "finfo"}) {
+    const auto c = read(array(name, "<", 1, "8"));
+    REQUIRE(c);
+    CHECK(globals_of(*c) == std::vector<std::string>{std::string("ml_dtypes.") + name});
+  }
+  CHECK(text_of("cml_dtypes\nbfloat16\n(F1\ntR.") == "corrupt");  // a class, and not called
+}

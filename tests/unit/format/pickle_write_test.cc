@@ -226,13 +226,8 @@ TEST_CASE("pickle_write: refuses by name what a pickle of arrays cannot hold", "
       {"a name in lines", ErrorCode::unsupported, "builtins", [](Tree& t) { return t.add_name("builtins.int\n0"); }},
       {"no dtype", ErrorCode::unsupported, "numpy.dtype", [](Tree& t) { return t.add_name("numpy.dtype('')"); }},
       {"half a dtype", ErrorCode::unsupported, "numpy.dtype", [](Tree& t) { return t.add_name("numpy.dtype('"); }},
-      {"bfloat16", ErrorCode::unsupported, "bfloat16",
-       [](Tree& t) { return t.add_tensor(tensor_of(std::vector<std::uint16_t>{1}, ScalarType::bfloat16)); }},
-      {"a field of bfloat16", ErrorCode::unsupported, "bfloat16",
-       [](Tree& t) {
-         const DType dtype = structured({field("a", make_dtype(ScalarType::bfloat16))});
-         return t.add_tensor(tensor_of(std::vector<std::uint16_t>{1}, dtype, {1}));
-       }},
+      {"a function of ml_dtypes", ErrorCode::unsupported, "ml_dtypes.finfo",
+       [](Tree& t) { return t.add_name("ml_dtypes.finfo"); }},
       {"an object array", ErrorCode::unsupported, "object",
        [](Tree& t) {
          Tensor objects;
@@ -261,13 +256,34 @@ TEST_CASE("pickle_write: refuses by name what a pickle of arrays cannot hold", "
   }
 }
 
-TEST_CASE("pickle_write: a type that NumPy lacks is not taken for raw bytes that came before", "[format]") {
-  const std::vector<std::uint8_t> bytes = {1};
-  const auto plan = plan_pickle(checkpoint_of(
-      {{"raw", tensor_of(bytes, dtype_of("|V1"), {1})}, {"w", tensor_of(bytes, ScalarType::float8_e4m3fn)}}));
-  REQUIRE_FALSE(plan);
-  CHECK(plan.error().code == ErrorCode::unsupported);
-  CHECK(plan.error().member == "w");
+TEST_CASE("pickle_write: what NumPy lacks is named as ml_dtypes does it, and told from raw bytes", "[format]") {
+  const std::vector<std::uint8_t> bytes = {1, 0xff};
+  const DType with_brain = structured({field("a", make_dtype(ScalarType::bfloat16)), field("b", dtype_of("|V2"))});
+  const Checkpoint before = checkpoint_of({{"raw", tensor_of(bytes, dtype_of("|V1"), {2})},
+                                           {"e4m3fn", tensor_of(bytes, ScalarType::float8_e4m3fn)},
+                                           {"e5m2", tensor_of(bytes, ScalarType::float8_e5m2)},
+                                           {"again", tensor_of(bytes, ScalarType::float8_e4m3fn)},
+                                           {"raw2", tensor_of(bytes, dtype_of("|V2"), {1})},
+                                           {"brain", tensor_of(bytes, dtype_of("<V2"), {1})},
+                                           {"big", tensor_of(bytes, dtype_of(">V2"), {1})},
+                                           {"fields", tensor_of(std::vector<std::uint32_t>{7}, with_brain, {1})}});
+  const Checkpoint after = read_back(planned(before));
+  CHECK(dump(after.tree, after.root) == dump(before.tree, before.root));
+  const auto* big = after.tree.find(after.root, "big");
+  CHECK(after.tree.tensor(big->value).dtype.big_endian);
+}
+
+TEST_CASE("pickle_write: the dtype and class of what NumPy lacks, and its scalars, come back", "[format]") {
+  const Checkpoint before = checkpoint_with([](Tree& t) {
+    const ValueId all[] = {
+        t.add_name("numpy.dtype('float8_e4m3fn')"), t.add_name("numpy.dtype('bfloat16')"),
+        t.add_name("ml_dtypes.bfloat16"),
+        t.add_scalar(tensor_of(std::vector<std::uint16_t>{0x3f80}, make_dtype(ScalarType::bfloat16), {}))};
+    return t.add_sequence(ValueKind::list, all);
+  });
+  const Checkpoint after = read_back(planned(before));
+  CHECK(dump(after.tree, after.root) == dump(before.tree, before.root));
+  CHECK(after.problems.empty());
 }
 
 TEST_CASE("pickle_write: refuses attributes that have no place", "[format]") {

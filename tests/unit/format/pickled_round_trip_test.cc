@@ -14,9 +14,10 @@ using namespace netcl::ckpt;
 
 namespace {
 
-constexpr std::array kEveryDType = {"|b1", "|i1",  "|u1", "<i2", ">i2",    "<i4",       "<i8", ">i8",
-                                    "<f2", "<f4",  ">f4", "<f8", "<c8",    ">c16",      "<u2", "<u4",
-                                    ">u8", "<f16", "|S3", "<U2", "<M8[s]", ">m8[25us]", "|V5"};
+constexpr std::array kEveryDType = {"|b1",       "|i1", "|u1", "<i2",           ">i2",      "<i4", "<i8",
+                                    ">i8",       "<f2", "<f4", ">f4",           "<f8",      "<c8", ">c16",
+                                    "<u2",       "<u4", ">u8", "<f16",          "|S3",      "<U2", "<M8[s]",
+                                    ">m8[25us]", "|V5", ">V2", "float8_e4m3fn", "complex32"};
 constexpr std::size_t kTorchDTypes = 14;  // of these, the first
 
 /// Makes values at random; the same seed makes the same.

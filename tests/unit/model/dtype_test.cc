@@ -48,6 +48,7 @@ TEST_CASE("dtype: type strings have NumPy's name, spelling and size", "[model]")
       // As ml_dtypes writes and names them.
       {"<V2", "bfloat16", "<V2", 2},
       {"bfloat16", "bfloat16", "<V2", 2},
+      {"<f1", "float8_e5m2", "|V1", 1},
       {"float8_e4m3fn", "float8_e4m3fn", "|V1", 1},
   };
   for (const Row& row : rows) {

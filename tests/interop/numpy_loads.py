@@ -101,8 +101,8 @@ def check_ml_dtypes(folder):
             convert(folder / "out.pkl", folder / f"between.{between}")
             convert(folder / f"between.{between}", folder / "home.pkl")
             home = pickle.loads((folder / "home.pkl").read_bytes())
-            expect(all(same(home[n], values[n]) for n in names), f"ml_dtypes' types come home from {between}")
-        expect(all(same(back[n], values[n]) for n in names), f"ml_dtypes' types, protocol {protocol}")
+            same(values, home, f"ml_dtypes' types come home from {between}")
+        same(values, back, f"ml_dtypes' types, protocol {protocol}")
 
 
 def check_refusals(folder):

@@ -43,7 +43,7 @@ bool may_be_pickle(Head head) {
 Result<void> read_zip(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
   CKPT_TRY(const ZipDirectoryPtr directory, read_zip_directory(source, options.limits, out.problems));
   return is_torch_zip(*directory) ? read_torch_zip(source, directory, options, out)
-                                 : read_npz(source, directory, options, out);
+                                  : read_npz(source, directory, options, out);
 }
 
 struct Row {
@@ -60,14 +60,15 @@ constexpr std::array kFormats = {
     Row{Format::pickle, is_pickle, read_pickle},
 };
 
-/// What a file that is no checkpoint looks like, and the way out.
-std::string describe_stranger(Head head) {
+/// What a file that is no checkpoint is, and the way out; nothing where nobody knows. No pickle begins like one.
+std::optional<std::string> describe_stranger(Head head) {
   auto has = [&](std::string_view word, std::size_t from = 0) {
     return head.size() > from && head.substr(from).starts_with(word);
   };
   if (head.empty()) return "the file is empty";
   if (has("version https://git-lfs")) return "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'";
   if (has("\x1f\x8b")) return "gzip data; unpack it first with gunzip";
+  if (has("BZh") && has("1AY&SY", 4)) return "bzip2 data; unpack it first with bunzip2";
   if (has("\x28\xb5\x2f\xfd")) return "zstd data; unpack it first with 'zstd -d'";
   if (has("\xfd"
           "7zXZ"))
@@ -79,7 +80,7 @@ std::string describe_stranger(Head head) {
   if (head[start] == '<') return "a web page or XML, perhaps what a download was answered with";
   if (head[start] == '{' || head[start] == '[') return "JSON text; if it is a sidecar, name the .npz beside it";
   if (std::all_of(head.begin(), head.end(), [](char c) { return c == '\0'; })) return "nothing but zeros";
-  return "not a checkpoint that is known: npz, npy, .netcl, pickle, torch and safetensors are";
+  return std::nullopt;
 }
 
 const char* extension_format(const std::string& extension) {
@@ -119,13 +120,15 @@ Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& p
     out.problems.push_back({"zip-prefix", Severity::warning, "", 0, "something stands before the archive", ""});
     return row_of(Format::npz);
   }
+  if (const auto known = describe_stranger(head)) return fail(ErrorCode::unsupported, "{}", *known);
   const char* promised = extension_format(path.extension().string());
   const bool named_pickle = promised != nullptr && std::string_view(promised) == "pickle";
-  if (!head.empty() && (named_pickle || may_be_pickle(head))) {
+  if (named_pickle || may_be_pickle(head)) {
     Checkpoint trial;
     if (named_pickle || read_pickle(source, options, trial)) return row_of(Format::pickle);
   }
-  return fail(ErrorCode::unsupported, "{}", describe_stranger(head));
+  return fail(ErrorCode::unsupported,
+              "not a checkpoint that is known: npz, npy, .netcl, pickle, torch and safetensors are");
 }
 
 Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::path& path, const ReadOptions& options) {

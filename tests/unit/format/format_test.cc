@@ -55,27 +55,33 @@ TEST_CASE("format: found by content, whatever the name; a wrong name is noted", 
   }
 }
 
-TEST_CASE("format: a stranger is named", "[format][hostile]") {
+TEST_CASE("format: a stranger is named, whatever its extension", "[format][hostile]") {
   const TemporaryFolder folder;
-  struct Case {
-    const char* name;
-    std::string bytes;
-    const char* says;
+  const std::vector<std::pair<std::string, const char*>> cases = {
+      {"", "empty"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"},
+      {"<!DOCTYPE html>\n<html></html>\n", "web page"},
+      {" {\"epoch\": 1}", "JSON"},
+      {"\x1f\x8b\x08", "gunzip"},
+      {"BZh91AY&SY\x01\x02", "bunzip2"},
+      {"\xfd\x37zXZ", "unxz"},
+      {"\x28\xb5\x2f\xfd\x24", "zstd -d"},
+      {"\x89HDF\r\n\x1a\n", "HDF5"},
+      {"pickle" + std::string(251, '\0') + "ustar", "tar archive"},
+      {std::string(4096, '\0'), "zeros"},
   };
-  const std::vector<Case> cases = {
-      {"a.npz", "", "empty"},
-      {"a.npz", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"},
-      {"a.safetensors", "<!DOCTYPE html>\n<html></html>\n", "web page"},
-      {"a.npz", "\x1f\x8b\x08", "gzip"},
-      {"a.npz", std::string(4096, '\0'), "zeros"},
-      {"a.npz", "hello, world\n", "not a checkpoint"},
-  };
-  for (const Case& c : cases) {
-    const auto checkpoint = read(folder, c.name, c.bytes);
-    REQUIRE_FALSE(checkpoint);
-    INFO(checkpoint.error().message);
-    CHECK(checkpoint.error().message.find(c.says) != std::string::npos);
+  for (const char* name : {"a.npz", "a.pkl", "a.pt", "a.safetensors", "a"}) {
+    for (const auto& [bytes, says] : cases) {
+      const auto checkpoint = read(folder, name, bytes);
+      REQUIRE_FALSE(checkpoint);
+      INFO(name << ": " << checkpoint.error().message);
+      CHECK(checkpoint.error().code == ErrorCode::unsupported);
+      CHECK(checkpoint.error().message.find(says) != std::string::npos);
+    }
   }
+  const auto unknown = read(folder, "a.npz", "hello, world\n");
+  REQUIRE_FALSE(unknown);
+  CHECK(unknown.error().message.find("not a checkpoint") != std::string::npos);
   const auto missing = read_checkpoint(folder.path / "missing.npz");
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code == ErrorCode::io);

@@ -28,6 +28,7 @@ constexpr std::array kCommands = {
     Command{"prune", "Remove old checkpoints by a rule", add_prune_options},
     Command{"diff", "Compare two checkpoints tensor by tensor", add_diff_options},
     Command{"verify", "Check that checkpoints are sound", add_verify_options},
+    Command{"repair", "Take what is whole out of a damaged or truncated archive", add_repair_options},
     Command{"textconv", "Print a checkpoint as text for git diff", add_textconv_options},
     Command{"completion", "Complete command lines in bash, zsh and fish", add_completion_options},
     Command{"help", "Open the manual page of a command", add_help_options},

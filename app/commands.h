@@ -39,6 +39,7 @@ Run add_latest_options(CLI::App& command);
 Run add_list_options(CLI::App& command);
 Run add_manifest_options(CLI::App& command);
 Run add_prune_options(CLI::App& command);
+Run add_repair_options(CLI::App& command);
 Run add_strip_options(CLI::App& command);
 Run add_textconv_options(CLI::App& command);
 Run add_verify_options(CLI::App& command);

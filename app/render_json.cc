@@ -304,6 +304,26 @@ void render_json(const StripReport& report, bool dry_run, Output& out) {
   out << dump(j) << "\n";
 }
 
+void render_json(const RepairReport& report, Output& out) {
+  out << "{\"schema\": \"netcl-ckpt.repair/1\",\n \"path\": " << dump(escape_invalid(report.path));
+  write_field(out, "complete", report.complete());
+  write_field(out, "end_lost", report.end_lost);
+  write_field(out, "source_bytes", report.source_bytes);
+  write_field(out, "file_bytes", report.file_bytes);
+  const auto text = [](const std::string& name) { return Json(escape_invalid(name)); };
+  write_array(out, "kept", report.kept, text);
+  write_array(out, "lost", report.lost, [](const RepairReport::Loss& l) {
+    Json j;
+    j["member"] = escape_invalid(l.member);
+    j["offset"] = l.offset_bytes;
+    j["message"] = escape_invalid(l.message);
+    return j;
+  });
+  write_array(out, "lost_tensors", report.lost_tensors, text);
+  write_array(out, "problems", report.problems, problem_json);
+  out << "}\n";
+}
+
 namespace {
 
 /// "2026-11-24T09:30:00Z"

@@ -7,6 +7,7 @@
 #include "netcl/ckpt/device.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/manifest.h"
+#include "netcl/ckpt/repair.h"
 #include "netcl/ckpt/strip.h"
 #include "netcl/ckpt/verify.h"
 #include "render_human.h"
@@ -26,6 +27,9 @@ void render_json(const ConvertReport& report, bool dry_run, Output& out);
 
 /// `strip-optimizer --json`: "netcl-ckpt.strip/1".
 void render_json(const StripReport& report, bool dry_run, Output& out);
+
+/// `repair --json`: "netcl-ckpt.repair/1".
+void render_json(const RepairReport& report, Output& out);
 
 /// `list`, `latest` and `prune --json`, each with the directory that was named.
 void render_json(const std::string& directory, const std::vector<CheckpointInfo>& list, Output& out);

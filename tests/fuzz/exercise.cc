@@ -30,8 +30,8 @@ void read_tensor(const Tensor& tensor) {
   if (!tensor.storage) return;
   auto reader = TensorReader::open(tensor);
   if (!reader) {
-    // Opening a contiguous tensor reads nothing, so it can only fail where the view is not in its storage.
-    if (tensor.is_c_contiguous()) broken("readers let through views of what is there only");
+    // Opening a contiguous tensor reads nothing: where its storage is not lost, only a view beyond it can fail.
+    if (tensor.is_c_contiguous() && tensor.storage->open()) broken("readers let through views of what is there only");
     return check_error(reader.error());
   }
   const std::uint64_t item = std::max<std::uint64_t>(tensor.dtype.item_bytes, 1);

@@ -22,89 +22,16 @@
 #include "codec/crc32.h"
 #include "codec/inflate.h"
 #include "container/zip_reader.h"
+#include "container/zip_records.h"
 
 namespace netcl::ckpt {
 namespace {
 
-constexpr std::uint32_t kLocalSignature = 0x04034b50;
-constexpr std::uint32_t kCentralSignature = 0x02014b50;
-constexpr std::uint32_t kEndSignature = 0x06054b50;
-constexpr std::uint32_t kEnd64Signature = 0x06064b50;
-constexpr std::uint32_t kLocator64Signature = 0x07064b50;
-constexpr std::uint32_t kDescriptorSignature = 0x08074b50;
-constexpr std::size_t kLocalBytes = 30;
-constexpr std::size_t kCentralBytes = 46;
-constexpr std::size_t kMaxCentralBytes = kCentralBytes + 3 * 0xffff;  // with name, extra and comment
 constexpr std::size_t kWindowBytes = std::size_t{512} << 10;
-constexpr std::size_t kEndBytes = 22;
-constexpr std::size_t kEnd64Bytes = 56;
-constexpr std::size_t kLocator64Bytes = 20;
-constexpr std::size_t kMaxCommentBytes = 0xffff;
-constexpr std::uint32_t kMax32 = 0xffffffff;
-constexpr std::uint16_t kZip64Id = 0x0001;
-
-constexpr std::uint16_t kEncryptedFlag = 0x0001;
-constexpr std::uint16_t kDescriptorFlag = 0x0008;
-constexpr std::uint16_t kPatchFlag = 0x0020;
-constexpr std::uint16_t kStrongEncryptionFlag = 0x0040;
-constexpr std::uint16_t kUtf8Flag = 0x0800;
-constexpr std::uint16_t kMaskedFlag = 0x2000;
-
-constexpr std::uint16_t kStored = 0;
-constexpr std::uint16_t kDeflated = 8;
-
-/// Code page 437 from 0x80 on, in Unicode: what a name without the UTF-8 flag is by the specification.
-constexpr std::array<std::uint16_t, 128> kCodePage437 = {
-    0x00c7, 0x00fc, 0x00e9, 0x00e2, 0x00e4, 0x00e0, 0x00e5, 0x00e7, 0x00ea, 0x00eb, 0x00e8, 0x00ef, 0x00ee,
-    0x00ec, 0x00c4, 0x00c5, 0x00c9, 0x00e6, 0x00c6, 0x00f4, 0x00f6, 0x00f2, 0x00fb, 0x00f9, 0x00ff, 0x00d6,
-    0x00dc, 0x00a2, 0x00a3, 0x00a5, 0x20a7, 0x0192, 0x00e1, 0x00ed, 0x00f3, 0x00fa, 0x00f1, 0x00d1, 0x00aa,
-    0x00ba, 0x00bf, 0x2310, 0x00ac, 0x00bd, 0x00bc, 0x00a1, 0x00ab, 0x00bb, 0x2591, 0x2592, 0x2593, 0x2502,
-    0x2524, 0x2561, 0x2562, 0x2556, 0x2555, 0x2563, 0x2551, 0x2557, 0x255d, 0x255c, 0x255b, 0x2510, 0x2514,
-    0x2534, 0x252c, 0x251c, 0x2500, 0x253c, 0x255e, 0x255f, 0x255a, 0x2554, 0x2569, 0x2566, 0x2560, 0x2550,
-    0x256c, 0x2567, 0x2568, 0x2564, 0x2565, 0x2559, 0x2558, 0x2552, 0x2553, 0x256b, 0x256a, 0x2518, 0x250c,
-    0x2588, 0x2584, 0x258c, 0x2590, 0x2580, 0x03b1, 0x00df, 0x0393, 0x03c0, 0x03a3, 0x03c3, 0x00b5, 0x03c4,
-    0x03a6, 0x0398, 0x03a9, 0x03b4, 0x221e, 0x03c6, 0x03b5, 0x2229, 0x2261, 0x00b1, 0x2265, 0x2264, 0x2320,
-    0x2321, 0x00f7, 0x2248, 0x00b0, 0x2219, 0x00b7, 0x221a, 0x207f, 0x00b2, 0x25a0, 0x00a0};
-
-std::string from_code_page_437(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    const auto byte = static_cast<std::uint8_t>(c);
-    if (byte < 0x80) {
-      out += c;
-    } else {
-      append_utf8(out, kCodePage437[byte - 0x80U]);
-    }
-  }
-  return out;
-}
 
 void add(Problems& problems, const char* code, Severity severity, const std::string& where, std::uint64_t offset,
          std::string message) {
   problems.push_back({code, severity, where, offset, std::move(message), ""});
-}
-
-/// Replaces the numbers that say 0xffffffff by the zip64 extra field's, in the order given.
-/// False where the field is needed and missing, or too short, or extra fields overrun.
-bool apply_zip64(std::string_view extra, std::initializer_list<std::uint64_t*> values) {
-  std::size_t missing = 0;
-  for (const std::uint64_t* v : values) missing += *v == kMax32;
-  ByteCursor cursor(std::as_bytes(std::span(extra)));
-  // Fewer than four bytes at the end are padding that some writers leave.
-  while (cursor.ok() && cursor.remaining() >= 4) {
-    const std::uint16_t id = cursor.u16();
-    const std::uint16_t size = cursor.u16();
-    const auto body = cursor.take(size);
-    if (!cursor.ok()) return false;
-    if (id != kZip64Id || missing == 0) continue;
-    ByteCursor numbers(body);
-    for (std::uint64_t* v : values) {
-      if (*v == kMax32) *v = numbers.u64();
-    }
-    if (!numbers.ok()) return false;
-    missing = 0;
-  }
-  return missing == 0;
 }
 
 struct EndRecord {
@@ -210,44 +137,6 @@ Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
   return end;
 }
 
-/// The record at the cursor, which lies at `at` in the file.
-Result<ZipMember> parse_central_header(ByteCursor& cursor, std::uint64_t at) {
-  ZipMember m;
-  const std::uint32_t signature = cursor.u32();
-  cursor.skip(4);
-  m.flags = cursor.u16();
-  m.method = cursor.u16();
-  cursor.skip(4);
-  m.crc32 = cursor.u32();
-  m.stored_bytes = cursor.u32();
-  m.size_bytes = cursor.u32();
-  const std::uint16_t name_bytes = cursor.u16();
-  const std::uint16_t extra_bytes = cursor.u16();
-  const std::uint16_t comment_bytes = cursor.u16();
-  const std::uint16_t disk = cursor.u16();
-  cursor.skip(6);
-  m.header_offset = cursor.u32();
-  const std::string_view name = cursor.text(name_bytes);
-  const std::string_view extra = cursor.text(extra_bytes);
-  cursor.skip(comment_bytes);
-  if (!cursor.ok() || signature != kCentralSignature) return damaged(at, "the zip directory is damaged");
-  if (is_ascii(name)) {
-    m.name = name;
-  } else if ((m.flags & kUtf8Flag) == 0) {
-    m.name = from_code_page_437(name);
-  } else {
-    if (!is_utf8(name)) return damaged(at, "a member's name says that it is UTF-8 and is not");
-    m.name = name;
-  }
-  if (m.name.find('\0') != std::string::npos)
-    return damaged(at, "a member's name holds a NUL, where other readers end it");
-  if (!apply_zip64(extra, {&m.size_bytes, &m.stored_bytes, &m.header_offset})) {
-    return fail_at(ErrorCode::corrupt, m.name, at, "the zip64 sizes of this member are missing or damaged");
-  }
-  if (disk != 0) return fail_at(ErrorCode::unsupported, m.name, at, "the zip is one part of several");
-  return m;
-}
-
 }  // namespace
 
 Result<bool> looks_like_zip(const ByteSource& source) {
@@ -315,32 +204,22 @@ Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirect
   std::vector<std::byte> bytes(std::min<std::uint64_t>(guess, end - at));
   CKPT_CHECK(source->read_at(at, bytes));
   ByteCursor cursor(bytes);
-  const std::uint32_t signature = cursor.u32();
-  cursor.skip(2);
-  const std::uint16_t flags = cursor.u16();
-  const std::uint16_t method = cursor.u16();
-  cursor.skip(4);
-  const std::uint32_t crc = cursor.u32();
-  std::uint64_t stored_bytes = cursor.u32();
-  std::uint64_t size_bytes = cursor.u32();
-  const std::uint16_t name_bytes = cursor.u16();
-  const std::uint16_t extra_bytes = cursor.u16();
-  if (signature != kLocalSignature) return bad("there is no local header where the directory says");
+  auto header = parse_local_header(cursor);
+  if (!header) return bad("there is no local header where the directory says");
 
   ZipMemberData data;
-  data.offset_bytes = at + kLocalBytes + name_bytes + extra_bytes;
+  data.offset_bytes = at + header->size_bytes();
   if (data.offset_bytes > end || member.stored_bytes > end - data.offset_bytes)
     return bad("its data would reach into the directory");
-  const std::uint64_t wanted =
-      kLocalBytes + name_bytes + extra_bytes + std::min<std::uint64_t>(head_bytes, member.stored_bytes);
+  const std::uint64_t wanted = header->size_bytes() + std::min<std::uint64_t>(head_bytes, member.stored_bytes);
   if (bytes.size() < wanted) {
     const std::size_t have = bytes.size();
     bytes.resize(wanted);
     CKPT_CHECK(source->read_at(at + have, std::span(bytes).subspan(have)));
   }
   ByteCursor rest{std::span(bytes).subspan(kLocalBytes)};
-  const std::string_view name = rest.text(name_bytes);
-  const std::string_view extra = rest.text(extra_bytes);
+  const std::string_view name = rest.text(header->name_bytes);
+  const std::string_view extra = rest.text(header->extra_bytes);
   const auto head = rest.take(std::min<std::uint64_t>(head_bytes, member.stored_bytes));
   data.head.assign(head.begin(), head.end());
 
@@ -349,16 +228,17 @@ Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirect
         fmt::format("the local header and the directory disagree on the {}: readers may see different files", what));
   };
   // Names without the flag are in code page 437, which is ASCII where the name is.
-  if (name != member.name && ((flags & kUtf8Flag) != 0 || from_code_page_437(name) != member.name)) differs("name");
-  if (method != member.method) differs("method");
+  if (name != member.name && ((header->flags & kUtf8Flag) != 0 || from_code_page_437(name) != member.name))
+    differs("name");
+  if (header->method != member.method) differs("method");
   constexpr std::uint16_t kMatter = kEncryptedFlag | kDescriptorFlag | kPatchFlag | kStrongEncryptionFlag | kMaskedFlag;
-  if (((flags ^ member.flags) & kMatter) != 0) differs("flags");
-  if (!apply_zip64(extra, {&size_bytes, &stored_bytes})) differs("sizes");
+  if (((header->flags ^ member.flags) & kMatter) != 0) differs("flags");
+  if (!apply_zip64(extra, {&header->decoded_bytes, &header->stored_bytes})) differs("sizes");
   // With a data descriptor the local header may leave these three empty.
-  const bool streamed = (flags & kDescriptorFlag) != 0;
-  if (!(streamed && crc == 0) && crc != member.crc32) differs("CRC");
-  if (!(streamed && size_bytes == 0) && size_bytes != member.size_bytes) differs("size");
-  if (!(streamed && stored_bytes == 0) && stored_bytes != member.stored_bytes) differs("stored size");
+  const bool streamed = (header->flags & kDescriptorFlag) != 0;
+  if (!(streamed && header->crc32 == 0) && header->crc32 != member.crc32) differs("CRC");
+  if (!(streamed && header->decoded_bytes == 0) && header->decoded_bytes != member.size_bytes) differs("size");
+  if (!(streamed && header->stored_bytes == 0) && header->stored_bytes != member.stored_bytes) differs("stored size");
   return data;
 }
 

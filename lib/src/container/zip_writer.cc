@@ -13,15 +13,12 @@
 #include <concepts>
 
 #include "base/endian.h"
+#include "container/zip_records.h"
 
 namespace netcl::ckpt {
 namespace {
 
-constexpr std::uint32_t kMax32 = 0xffffffff;
-constexpr std::uint16_t kZip64Id = 0x0001;
-constexpr std::uint16_t kPaddingId = 0xd935;  // as Android's zipalign pads: alignment, then zeros
-constexpr std::size_t kLocalBytes = 30;
-constexpr std::uint16_t kUtf8Flag = 0x0800;
+constexpr std::uint16_t kPaddingId = 0xd935;   // as Android's zipalign pads: alignment, then zeros
 constexpr std::uint16_t kDate = (1 << 5) | 1;  // 1980-01-01, the earliest that the format can say
 
 template <std::unsigned_integral T>
@@ -81,7 +78,7 @@ std::string zip_local_header(const ZipEntry& entry) {
     extra.resize(extra.size() + padding - 4);
   }
   std::string out;
-  put(out, std::uint32_t{0x04034b50});
+  put(out, kLocalSignature);
   put_common(out, entry, zip64);
   put(out, zip64 ? kMax32 : static_cast<std::uint32_t>(entry.stored_bytes));
   put(out, zip64 ? kMax32 : static_cast<std::uint32_t>(entry.size_bytes));
@@ -106,7 +103,7 @@ std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64
       extra = header + extra;
     }
     extra += e.extra;
-    put(out, std::uint32_t{0x02014b50});
+    put(out, kCentralSignature);
     put(out, std::uint16_t{(3 << 8) | 45});  // made by: Unix, so that the mode below counts
     put_common(out, e, zip64);
     put(out, clamp32(e.stored_bytes));
@@ -124,7 +121,7 @@ std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64
   const std::uint64_t bytes = out.size();
   const std::uint64_t count = entries.size();
   if (count >= 0xffff || bytes >= kMax32 || offset_bytes >= kMax32) {
-    put(out, std::uint32_t{0x06064b50});
+    put(out, kEnd64Signature);
     put(out, std::uint64_t{44});
     put(out, std::uint16_t{(3 << 8) | 45});
     put(out, std::uint16_t{45});
@@ -134,12 +131,12 @@ std::string zip_central_directory(std::span<const ZipEntry> entries, std::uint64
     put(out, count);
     put(out, bytes);
     put(out, offset_bytes);
-    put(out, std::uint32_t{0x07064b50});
+    put(out, kLocator64Signature);
     put(out, std::uint32_t{0});
     put(out, offset_bytes + bytes);
     put(out, std::uint32_t{1});
   }
-  put(out, std::uint32_t{0x06054b50});
+  put(out, kEndSignature);
   put(out, std::uint16_t{0});
   put(out, std::uint16_t{0});
   put(out, clamp16(count));

@@ -54,6 +54,25 @@ Result<StorageId> parse_storage_id(const PickleGraph& g, PickleId id) {
   return out;
 }
 
+/// In the place of a storage that is not in the archive: what the pickle says of its tensors can be listed, and
+/// reading one is an error.
+class LostStorage final : public Storage {
+ public:
+  LostStorage(std::uint64_t size_bytes, Error error) : size_bytes_(size_bytes), error_(std::move(error)) {}
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  bool seekable() const override { return false; }  // so that a load looks before it changes anything
+  const StoredForm& stored_form() const override { return form_; }
+  Result<std::unique_ptr<StorageReader>> open() const override { return tl::make_unexpected(error_); }
+
+ private:
+  std::uint64_t size_bytes_;
+  Error error_;
+  StoredForm form_;
+};
+
+// A lost storage's size is the pickle's word: real ones are below this, and a million of them fit into 64 bits.
+constexpr std::uint64_t kMaxLostBytes = std::uint64_t{1} << 42;
+
 class TorchZipReader {
  public:
   TorchZipReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options, Checkpoint& out)
@@ -128,15 +147,22 @@ class TorchZipReader {
   Result<TorchStorage> storage(const PickleGraph& g, PickleId id) {
     CKPT_TRY(const StorageId described, parse_storage_id(g, id));
     const std::string name = root_ + "data/" + described.key;
-    const auto it = described.key.empty() ? members_.end() : members_.find(name);
-    if (it == members_.end())
-      return fail_at(ErrorCode::corrupt, name, std::nullopt, "a tensor's storage is not in the archive");
     const auto bytes = checked_mul(described.num_elements, described.dtype.item_bytes);
-    if (!bytes || *bytes > it->second->size_bytes()) {
-      return fail_at(ErrorCode::corrupt, name, std::nullopt, "the storage should hold {} elements and has {} bytes",
-                     described.num_elements, it->second->size_bytes());
+    if (described.key.empty() || !bytes)
+      return fail_at(ErrorCode::corrupt, name, std::nullopt, "a tensor's storage is impossible");
+    StoragePtr& storage = members_[name];
+    if (storage == nullptr || *bytes > storage->size_bytes()) {
+      if (*bytes > kMaxLostBytes)
+        return fail_at(ErrorCode::corrupt, name, std::nullopt, "a tensor's storage is not in the archive");
+      Error lost{ErrorCode::corrupt, "a tensor's storage is not in the archive", "", name, std::nullopt, 0};
+      if (storage != nullptr) {
+        lost.message = fmt::format("the storage should hold {} elements and has {} bytes", described.num_elements,
+                                   storage->size_bytes());
+      }
+      out_.problems.push_back({"missing-storage", Severity::error, name, std::nullopt, lost.message, ""});
+      storage = std::make_shared<LostStorage>(*bytes, std::move(lost));
     }
-    TorchStorage out{it->second, described.dtype, described.num_elements};
+    TorchStorage out{storage, described.dtype, described.num_elements};
     out.dtype.big_endian = big_endian_ && out.dtype.item_bytes > 1;
     return out;
   }

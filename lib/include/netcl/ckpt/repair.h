@@ -1,0 +1,55 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "netcl/ckpt/diagnostics.h"
+#include "netcl/ckpt/error.h"
+#include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/source.h"
+
+namespace netcl::ckpt {
+
+struct RepairOptions {
+  Limits limits;
+  bool replace = false;  ///< whether an existing output may be replaced; the input never is
+  unsigned jobs = 0;     ///< threads; 0 is one for each core
+  /// Called with bytes of work done and in all, as far as that is known, by any thread.
+  std::function<void(std::uint64_t, std::uint64_t)> progress;
+  const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, nothing written
+};
+
+struct RepairReport {
+  std::string path;  ///< of the output
+  std::uint64_t source_bytes = 0;
+  std::uint64_t file_bytes = 0;
+  /// The file has lost its end: what stood behind the last member that was found, other members and an npz's values
+  /// that are no arrays, cannot be named.
+  bool end_lost = false;
+  std::vector<std::string> kept;  ///< members, in the order of the file
+  struct Loss {
+    std::string member;
+    std::uint64_t offset_bytes = 0;  ///< where its local header is, or should be
+    std::string message;
+  };
+  std::vector<Loss> lost;
+  /// Tensors that the output still describes and whose bytes are lost (torch keeps the two apart): reading one
+  /// is an error, and torch.load refuses the file.
+  std::vector<std::string> lost_tensors;
+  Problems problems;  ///< what else is worth saying about what was kept
+
+  bool complete() const { return lost.empty() && lost_tensors.empty() && !end_lost; }
+};
+
+/// Rebuilds a damaged or truncated archive (npz, `.netcl`, torch's zip): members are found by their local headers and
+/// by what is left of the directory; those whose data decodes to the recorded CRC-32 are moved as they are stored
+/// into a new archive, the others are listed. The output appears complete or not at all.
+/// Errors: unsupported where no zip member is found; corrupt where none is whole; invalid_argument where the output
+/// is the input; io, limit_exceeded, cancelled.
+Result<RepairReport> repair(SourcePtr in, const std::filesystem::path& out, const RepairOptions& options = {});
+
+}  // namespace netcl::ckpt

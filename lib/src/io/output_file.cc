@@ -36,6 +36,7 @@ namespace {
 constexpr int kTries = 16;  // names that some other process may hold
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::size_t kWorthMappingBytes = std::size_t{64} << 10;
+constexpr std::uint64_t kWorthStartingBytes = std::uint64_t{256} << 10;
 
 constexpr std::string_view kTemporaryPrefix = ".netcl-ckpt-", kTemporarySuffix = ".tmp";
 
@@ -266,6 +267,7 @@ void OutputFile::expect_at_most(std::uint64_t size_bytes) {
 Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
   CKPT_TRY(const bool written, state_->write_mapped(offset_bytes, bytes));
   if (written) return {};
+  const std::uint64_t begin = offset_bytes;
   while (!bytes.empty()) {
     const ssize_t n = ::pwrite(state_->fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
     if (n < 0) {
@@ -275,6 +277,10 @@ Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const st
     bytes = bytes.subspan(static_cast<std::size_t>(n));
     offset_bytes += static_cast<std::uint64_t>(n);
   }
+  // The disk begins now, while the rest is made, so that commit() has less to wait for.
+  if (offset_bytes - begin >= kWorthStartingBytes)
+    ::sync_file_range(state_->fd, static_cast<off_t>(begin), static_cast<off_t>(offset_bytes - begin),
+                      SYNC_FILE_RANGE_WRITE);
   return {};
 }
 

@@ -305,10 +305,9 @@ class DeflatingWriter {
       if (!outcome_.stopped()) outcome_.take(append(b), plan_.parts[b.part]);
     };
     pipeline.store = [&](Block& b) {
-      if (!b.place) return;
-      const Leaving leaving(writing_);
-      const WritePart& part = plan_.parts[b.part];
-      if (!outcome_.stopped()) outcome_.take(out_.write_at(*b.place, part.deflate ? b.packed : b.bytes), part);
+      store(b);
+      const std::lock_guard lock(spare_mutex_);
+      spare_.push_back(std::move(b));
     };
     // What deflates badly is stored after all, so the sum of the sizes and something for headers is enough.
     out_.expect_at_most(total_bytes_ + total_bytes_ / 64);
@@ -332,7 +331,7 @@ class DeflatingWriter {
     if (part_ == plan_.parts.size()) return nullptr;
     const WritePart& part = plan_.parts[part_];
     const std::uint64_t payload = PartReader::payload_bytes(part);
-    auto b = std::make_unique<Block>();
+    auto b = std::make_unique<Block>(spare_block());
     b->part = part_;
     b->begin = at_;
     b->end = std::min(payload, at_ + kBlockBytes);
@@ -348,6 +347,28 @@ class DeflatingWriter {
       sequential_.reset();
     }
     return b;
+  }
+
+  /// An empty block, with the memory of one that has been written where there is such: new pages cost a fifth of the
+  /// time of a fast compression.
+  Block spare_block() {
+    const std::lock_guard lock(spare_mutex_);
+    Block fresh;
+    if (spare_.empty()) return fresh;
+    Block& used = spare_.back();
+    for (auto buffer : {&Block::dictionary, &Block::bytes, &Block::packed}) {
+      fresh.*buffer = std::move(used.*buffer);
+      (fresh.*buffer).clear();
+    }
+    spare_.pop_back();
+    return fresh;
+  }
+
+  void store(Block& b) {
+    if (!b.place) return;
+    const Leaving leaving(writing_);
+    const WritePart& part = plan_.parts[b.part];
+    if (!outcome_.stopped()) outcome_.take(out_.write_at(*b.place, part.deflate ? b.packed : b.bytes), part);
   }
 
   Result<void> read_in_order(const WritePart& part, Block& b) {
@@ -450,6 +471,8 @@ class DeflatingWriter {
   const std::uint64_t total_bytes_;
   Outcome outcome_;
   std::atomic<int> writing_ = 0;  // blocks that have a place and are not in it yet
+  std::mutex spare_mutex_;
+  std::vector<Block> spare_;  // written, at most as many as are under way
   // First stage.
   std::size_t part_ = 0;
   std::uint64_t at_ = 0;

@@ -36,8 +36,9 @@ const char* to_string(Severity severity) {
 }
 
 std::string Error::to_string() const {
-  std::string place;
-  if (!member.empty()) place = member;
+  constexpr std::size_t kMaxPlaceBytes = 256;  // a member's name may have 64 KiB; the message is one line
+  std::string place = member;
+  if (place.size() > kMaxPlaceBytes) place = place.substr(0, kMaxPlaceBytes) + "...";
   if (offset_bytes) place += fmt::format("{}byte {}", place.empty() ? "" : ", ", *offset_bytes);
   std::string out = file.empty() ? message : fmt::format("{}: {}", file, message);
   if (!place.empty()) out += fmt::format(" ({})", place);

@@ -32,6 +32,8 @@ constexpr std::size_t kSignatureBytes = 4;
 // What trying the members may read, as a multiple of the file: a hostile one could have all its headers claim all of
 // it.
 constexpr std::uint64_t kMaxReadings = 8;
+// Descriptors that are tried for one member: some bytes of its data may look like one.
+constexpr int kMaxDescriptors = 4;
 
 enum class RecordKind : std::uint8_t { local, central, end, descriptor };
 
@@ -55,10 +57,26 @@ struct Descriptor {
   std::uint64_t size_bytes = 0;
 };
 
-/// One reading of the records about a member.
+/// One reading of the records about a member. Its name is apart: it may have 64 KiB, and every member has several
+/// readings.
 struct Reading {
-  ZipMember member;
+  std::uint16_t method = 0;
+  std::uint16_t flags = 0;
+  std::uint32_t crc32 = 0;
+  std::uint64_t stored_bytes = 0;
+  std::uint64_t size_bytes = 0;
   std::uint64_t data_offset = 0;
+  bool operator==(const Reading&) const = default;
+
+  static Reading of(const ZipMember& m, std::uint64_t data_offset) {
+    return {m.method, m.flags, m.crc32, m.stored_bytes, m.size_bytes, data_offset};
+  }
+};
+
+/// What a local header says.
+struct Local {
+  std::string name;
+  Reading reading;
 };
 
 bool is_name(std::string_view name) { return !name.empty() && name.find('\0') == name.npos; }
@@ -116,6 +134,21 @@ class Scanner {
     }
   }
 
+  /// False where so many bytes more are beyond what any file that is not hostile would have read of it.
+  bool afford(std::uint64_t num_bytes) {
+    if (num_bytes > readable_bytes_) return false;
+    readable_bytes_ -= num_bytes;
+    return true;
+  }
+
+  /// Each name stands in the file for itself, in a local header and in the directory, so they fit into it twice.
+  Result<void> count_name(std::string_view name) {
+    name_bytes_ += name.size();
+    if (name_bytes_ / 3 > size_)  // code page 437 takes up to three bytes for one
+      return fail(ErrorCode::limit_exceeded, "the names of its members overlap");
+    return {};
+  }
+
   /// Up to `num_bytes` from `offset` on: less where the file ends.
   Result<std::vector<std::byte>> read(std::uint64_t offset, std::uint64_t num_bytes) const {
     std::vector<std::byte> bytes(std::min(num_bytes, size_ - offset));
@@ -130,10 +163,12 @@ class Scanner {
       if (bytes.size() < kCentralBytes) continue;
       const std::uint64_t rest = std::uint64_t{load_le<std::uint16_t>(bytes.data() + 28)} +
                                  load_le<std::uint16_t>(bytes.data() + 30) + load_le<std::uint16_t>(bytes.data() + 32);
+      if (!afford(kCentralBytes + rest)) break;
       CKPT_TRY(bytes, read(r.offset, kCentralBytes + rest));
       ByteCursor cursor(bytes);
       auto member = parse_central_header(cursor, r.offset);
       if (!member || !is_name(member->name) || member->header_offset >= r.offset) continue;
+      CKPT_CHECK(count_name(member->name));
       listed_.push_back({std::move(*member), r.offset});
     }
     // The last directory of a file is its own; one before it may be of a zip among its members.
@@ -196,7 +231,7 @@ class Scanner {
   /// in the zip), or its offset may be what is damaged.
   void forget_foreign_listings() {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> data;  // of members that are whole, by offset
-    std::unordered_set<std::string_view> names;
+    std::unordered_set<std::string> names;
     for (const ScannedMember& m : out_.members) {
       if (!m.fault.empty()) continue;
       data.emplace_back(m.data_offset, m.data_offset + m.member.stored_bytes);
@@ -210,66 +245,57 @@ class Scanner {
     });
   }
 
-  /// What the local header at `at` says; its name and sizes are plausible.
-  Result<std::optional<Reading>> read_local(std::uint64_t at) const {
+  /// What the local header at `at` says; nothing where its name and sizes are not plausible.
+  Result<std::optional<Local>> read_local(std::uint64_t at) {
+    std::optional<Local> none;
     CKPT_TRY(auto bytes, read(at, kLocalBytes));
     ByteCursor fixed(bytes);
     auto header = parse_local_header(fixed);
-    if (!header) return std::optional<Reading>();
+    if (!header || header->size_bytes() > size_ - at || !afford(header->size_bytes())) return none;
     CKPT_TRY(bytes, read(at, header->size_bytes()));
     ByteCursor cursor(bytes);
     cursor.skip(kLocalBytes);
     const std::string_view name = cursor.text(header->name_bytes);
     const std::string_view extra = cursor.text(header->extra_bytes);
     if (!cursor.ok() || !is_name(name) || !apply_zip64(extra, {&header->decoded_bytes, &header->stored_bytes}))
-      return std::optional<Reading>();
-    Reading r;
-    r.member.name = (header->flags & kUtf8Flag) != 0 || is_ascii(name) ? std::string(name) : from_code_page_437(name);
-    if (!is_utf8(r.member.name)) return std::optional<Reading>();
-    r.member.method = header->method;
-    r.member.flags = header->flags;
-    r.member.crc32 = header->crc32;
-    r.member.stored_bytes = header->stored_bytes;
-    r.member.size_bytes = header->decoded_bytes;
-    r.member.header_offset = at;
-    r.data_offset = at + header->size_bytes();
-    return std::optional(r);
+      return none;
+    Local local;
+    local.name = (header->flags & kUtf8Flag) != 0 || is_ascii(name) ? std::string(name) : from_code_page_437(name);
+    if (!is_utf8(local.name)) return none;
+    local.reading = {header->method,       header->flags,         header->crc32,
+                     header->stored_bytes, header->decoded_bytes, at + header->size_bytes()};
+    return std::optional(std::move(local));
   }
 
   /// Every reading of the records about the member at `at` that fits into the file, the likeliest first.
-  std::vector<Reading> readings(std::uint64_t at, const std::optional<Reading>& local, const Listed* listed) const {
+  std::vector<Reading> readings(std::uint64_t at, const Local* local, const Listed* listed) const {
     std::vector<Reading> out;
-    auto add = [&](const ZipMember& member, std::uint64_t data_offset) {
-      if (data_offset > size_ || member.stored_bytes > size_ - data_offset) return;
-      const bool known = std::any_of(out.begin(), out.end(), [&](const Reading& r) {
-        return r.data_offset == data_offset && r.member.stored_bytes == member.stored_bytes &&
-               r.member.size_bytes == member.size_bytes && r.member.crc32 == member.crc32 &&
-               r.member.method == member.method && r.member.flags == member.flags;
-      });
-      if (!known) out.push_back({member, data_offset});
+    auto add = [&](const Reading& r) {
+      const bool fits = r.data_offset <= size_ && r.stored_bytes <= size_ - r.data_offset;
+      if (fits && std::find(out.begin(), out.end(), r) == out.end()) out.push_back(r);
     };
-    if (local) {
-      ZipMember member = local->member;
-      if (listed != nullptr) add(listed->member, local->data_offset);
-      const bool streamed = (member.flags & kDescriptorFlag) != 0;
-      if (!streamed || member.stored_bytes > 0) add(member, local->data_offset);
+    if (local != nullptr) {
+      if (listed != nullptr) add(Reading::of(listed->member, local->reading.data_offset));
+      Reading r = local->reading;
+      const bool streamed = (r.flags & kDescriptorFlag) != 0;
+      if (!streamed || r.stored_bytes > 0) add(r);
       if (streamed) {
-        auto d = std::lower_bound(descriptors_.begin(), descriptors_.end(), local->data_offset,
+        auto d = std::lower_bound(descriptors_.begin(), descriptors_.end(), r.data_offset,
                                   [](const Descriptor& a, std::uint64_t o) { return a.data_offset < o; });
-        for (; d != descriptors_.end() && d->data_offset == local->data_offset; ++d) {
-          member.crc32 = d->crc32;
-          member.stored_bytes = d->stored_bytes;
-          member.size_bytes = d->size_bytes;
-          add(member, local->data_offset);
+        for (int n = 0; n < kMaxDescriptors && d != descriptors_.end() && d->data_offset == r.data_offset; ++n, ++d) {
+          r.crc32 = d->crc32;
+          r.stored_bytes = d->stored_bytes;
+          r.size_bytes = d->size_bytes;
+          add(r);
         }
       }
       // The size may be what is damaged.
-      member = local->member;
-      const std::uint64_t next = next_record(local->data_offset);
-      if (next > local->data_offset) {
-        member.stored_bytes = next - local->data_offset;
-        if (member.method == kStored) member.size_bytes = member.stored_bytes;
-        add(member, local->data_offset);
+      r = local->reading;
+      const std::uint64_t next = next_record(r.data_offset);
+      if (next > r.data_offset) {
+        r.stored_bytes = next - r.data_offset;
+        if (r.method == kStored) r.size_bytes = r.stored_bytes;
+        add(r);
       }
     }
     if (listed != nullptr) {  // or the length of the local header
@@ -277,7 +303,7 @@ class Scanner {
       const std::uint64_t next = next_record(at + kLocalBytes);
       const bool room = next >= at + kLocalBytes && next - at - kLocalBytes >= member.stored_bytes;
       const bool likely = member.stored_bytes > 0 || next == at + kLocalBytes + member.name.size();
-      if (room && likely) add(member, next - member.stored_bytes);
+      if (room && likely) add(Reading::of(member, next - member.stored_bytes));
     }
     return out;
   }
@@ -287,16 +313,17 @@ class Scanner {
     const Listed* listed = listed_at(at);
     if (!local && listed == nullptr) return {};  // bytes of a tensor
     std::string fault;
-    for (const Reading& r : readings(at, local, listed)) {
-      const auto whole = read_through(r, listed != nullptr);
+    for (const Reading& r : readings(at, local ? &*local : nullptr, listed)) {
+      const bool as_listed = listed != nullptr && r == Reading::of(listed->member, r.data_offset);
+      const std::string& name = as_listed || !local ? listed->member.name : local->name;
+      const auto whole = read_through(r, name, listed != nullptr);
       if (whole) {
-        if (r.member.stored_bytes > 0) covered_ = r.data_offset + r.member.stored_bytes;
-        out_.members.push_back({r.member, r.data_offset, ""});
-        if (local && local->member.name != r.member.name) {
-          out_.problems.push_back({"zip-local-differs", Severity::warning, r.member.name, at,
-                                   fmt::format("its local header calls it '{}'", local->member.name), ""});
+        if (local && local->name != name) {
+          out_.problems.push_back({"zip-local-differs", Severity::warning, name, at,
+                                   fmt::format("its local header calls it '{}'", local->name), ""});
         }
-        return {};
+        if (r.stored_bytes > 0) covered_ = r.data_offset + r.stored_bytes;
+        return add_found(name, at, r, "");
       }
       const Error& e = whole.error();
       if (e.code != ErrorCode::corrupt && e.code != ErrorCode::checksum_mismatch && e.code != ErrorCode::unsupported &&
@@ -304,58 +331,70 @@ class Scanner {
         return whole;
       if (fault.empty()) fault = e.message;
     }
-    add_lost(local, listed, std::move(fault));
+    if (!local) {
+      return add_found(listed->member.name, at, Reading::of(listed->member, 0),
+                       "its local header is damaged, and its data is not where the directory says");
+    }
+    // What the directory says of another name is of another archive, inside of a member.
+    const std::uint64_t data_offset = local->reading.data_offset;
+    const bool same_name = listed != nullptr && listed->member.name == local->name;
+    const Reading lost = same_name ? Reading::of(listed->member, data_offset) : local->reading;
+    if (lost.stored_bytes > size_ - data_offset) {
+      fault = fmt::format("cut short: {} of {} bytes are there", size_ - data_offset, lost.stored_bytes);
+    } else if (lost.stored_bytes == 0) {
+      fault = "cut short while it was being written";
+    } else {
+      // Where its data ends at a record it has its full length, and a zip inside of it is not ours.
+      const std::uint64_t end = data_offset + lost.stored_bytes;
+      if (next_record(end) == end) covered_ = end;
+    }
+    return add_found(local->name, at, lost, std::move(fault));
+  }
+
+  Result<void> add_found(const std::string& name, std::uint64_t header_offset, const Reading& r, std::string fault) {
+    CKPT_CHECK(count_name(name));
+    out_.members.push_back({member_of(r, name, header_offset), r.data_offset, std::move(fault)});
     return {};
   }
 
-  void add_lost(const std::optional<Reading>& local, const Listed* listed, std::string fault) {
-    ScannedMember lost;
-    lost.member = listed != nullptr ? listed->member : local->member;
-    lost.data_offset = local ? local->data_offset : 0;
-    const std::uint64_t stored_bytes = lost.member.stored_bytes;
-    if (!local) {
-      lost.fault = "its local header is damaged, and its data is not where the directory says";
-    } else if (stored_bytes > size_ - lost.data_offset) {
-      lost.fault = fmt::format("cut short: {} of {} bytes are there", size_ - lost.data_offset, stored_bytes);
-    } else if (stored_bytes == 0) {
-      lost.fault = "cut short while it was being written";
-    } else {
-      lost.fault = std::move(fault);
-      // Where its data ends at a record it has its full length, and a zip inside of it is not ours.
-      const std::uint64_t end = lost.data_offset + stored_bytes;
-      if (next_record(end) == end) covered_ = end;
-    }
-    out_.members.push_back(std::move(lost));
+  static ZipMember member_of(const Reading& r, std::string name, std::uint64_t header_offset) {
+    ZipMember m;
+    m.name = std::move(name);
+    m.method = r.method;
+    m.flags = r.flags;
+    m.crc32 = r.crc32;
+    m.stored_bytes = r.stored_bytes;
+    m.size_bytes = r.size_bytes;
+    m.header_offset = header_offset;
+    return m;
   }
 
   /// Decodes a member and checks its CRC. `listed`: the directory has it.
-  Result<void> read_through(const Reading& r, bool listed) {
-    const ZipMember& m = r.member;
-    if (m.method != kStored && m.method != kDeflated) {
+  Result<void> read_through(const Reading& r, const std::string& name, bool listed) {
+    if (r.method != kStored && r.method != kDeflated) {
       return fail(ErrorCode::unsupported,
                   "compression method {}: only stored and deflated members can be taken out of a damaged archive",
-                  m.method);
+                  r.method);
     }
     // NumPy fills in size and CRC when the data is written: till then they say that there is none.
-    const bool empty = m.stored_bytes == 0 && m.method == kStored;
+    const bool empty = r.stored_bytes == 0 && r.method == kStored;
     const bool followed = next_record(r.data_offset) == r.data_offset || size_ - r.data_offset < kLocalBytes;
-    if (empty && !listed && (m.name.ends_with(".npy") || !followed))
+    if (empty && !listed && (name.ends_with(".npy") || !followed))
       return fail(ErrorCode::truncated, "cut short while it was being written");
-    if (m.stored_bytes > readable_bytes_)
+    if (!afford(r.stored_bytes))
       return fail(ErrorCode::corrupt, "too many members claim the same bytes: not looked at");
-    readable_bytes_ -= m.stored_bytes;
     const auto directory = std::make_shared<ZipDirectory>();
-    directory->members.push_back(m);
+    directory->members.push_back(member_of(r, "", 0));
     CKPT_TRY(const StoragePtr storage, zip_member_storage(source_, directory, directory->members[0], r.data_offset, 0));
     CKPT_TRY(auto reader, storage->open());
     const auto block = thread_buffer(kBlockBytes);
     std::uint64_t at = 0;
     do {  // once even where it is empty
-      const auto part = block.first(std::min<std::uint64_t>(block.size(), m.size_bytes - at));
+      const auto part = block.first(std::min<std::uint64_t>(block.size(), r.size_bytes - at));
       CKPT_CHECK(reader->read(at, part));
       CKPT_CHECK(advance_(part.size()));
       at += part.size();
-    } while (at < m.size_bytes);
+    } while (at < r.size_bytes);
     return {};
   }
 
@@ -387,6 +426,7 @@ class Scanner {
   const std::function<Result<void>(std::uint64_t)>& advance_;
   const std::uint64_t size_;
   std::uint64_t readable_bytes_;
+  std::uint64_t name_bytes_ = 0;
   std::vector<Record> records_;          // by offset
   std::vector<Listed> listed_;           // by header_offset
   std::vector<Descriptor> descriptors_;  // by data_offset

@@ -150,21 +150,29 @@ class TorchZipReader {
     const auto bytes = checked_mul(described.num_elements, described.dtype.item_bytes);
     if (described.key.empty() || !bytes)
       return fail_at(ErrorCode::corrupt, name, std::nullopt, "a tensor's storage is impossible");
-    StoragePtr& storage = members_[name];
+    const auto member = members_.find(name);
+    StoragePtr storage = member == members_.end() ? nullptr : member->second;
     if (storage == nullptr || *bytes > storage->size_bytes()) {
       if (*bytes > kMaxLostBytes)
         return fail_at(ErrorCode::corrupt, name, std::nullopt, "a tensor's storage is not in the archive");
-      Error lost{ErrorCode::corrupt, "a tensor's storage is not in the archive", "", name, std::nullopt, 0};
-      if (storage != nullptr) {
-        lost.message = fmt::format("the storage should hold {} elements and has {} bytes", described.num_elements,
-                                   storage->size_bytes());
-      }
-      out_.problems.push_back({"missing-storage", Severity::error, name, std::nullopt, lost.message, ""});
-      storage = std::make_shared<LostStorage>(*bytes, std::move(lost));
+      storage = lost_storage(name, storage, *bytes);
     }
     TorchStorage out{storage, described.dtype, described.num_elements};
     out.dtype.big_endian = big_endian_ && out.dtype.item_bytes > 1;
     return out;
+  }
+
+  /// One for all tensors of the storage, as large as the largest needs. `found`: what the archive has in its place.
+  StoragePtr lost_storage(const std::string& name, const StoragePtr& found, std::uint64_t size_bytes) {
+    StoragePtr& lost = lost_[name];
+    if (lost != nullptr && size_bytes <= lost->size_bytes()) return lost;
+    Error error{ErrorCode::corrupt, "a tensor's storage is not in the archive", "", name, std::nullopt, 0};
+    if (found != nullptr)
+      error.message = fmt::format("the storage should have {} bytes and has {}", size_bytes, found->size_bytes());
+    if (lost == nullptr)
+      out_.problems.push_back({"missing-storage", Severity::error, name, std::nullopt, error.message, ""});
+    lost = std::make_shared<LostStorage>(size_bytes, std::move(error));
+    return lost;
   }
 
   const SourcePtr& source_;
@@ -174,6 +182,7 @@ class TorchZipReader {
   std::string root_;
   bool big_endian_ = false;
   std::unordered_map<std::string, StoragePtr> members_;
+  std::unordered_map<std::string, StoragePtr> lost_;  // in the place of members that are missing or too short
 };
 
 class TorchLegacyReader {

@@ -485,6 +485,7 @@ Result<PruneReport> prune_held(const fs::path& directory, const PruneOptions& op
 
     const auto verdicts = apply_retention(list, options.retention);
     PruneReport report;
+    Result<void> removed;  // one that cannot be removed does not keep the others
     for (std::size_t i = 0; i < list.size(); ++i) {
       PruneReport::Verdict v{std::move(list[i]), verdicts[i].keep, verdicts[i].reason};
       const std::string name = v.checkpoint.path.filename().string();
@@ -493,11 +494,15 @@ Result<PruneReport> prune_held(const fs::path& directory, const PruneOptions& op
         v = {std::move(v.checkpoint), true, "protected"};
       }
       if (!v.keep) {
-        if (options.remove) CKPT_CHECK(remove_checkpoint(v.checkpoint));
+        if (options.remove) {
+          auto done = remove_checkpoint(v.checkpoint);
+          if (!done && removed) removed = std::move(done);
+        }
         report.removed_bytes += v.checkpoint.size_bytes;
       }
       report.verdicts.push_back(std::move(v));
     }
+    CKPT_CHECK(removed);
     return report;
   });
 }

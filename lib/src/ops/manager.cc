@@ -72,15 +72,19 @@ struct CheckpointManager::State {
            (o.every_seconds > 0 && Clock::now() - last_time >= std::chrono::duration<double>(o.every_seconds));
   }
 
-  Result<void> wait() {
+  Result<void> finish_pending() {
     if (!pending) return {};
     auto outcome = pending->wait();
     pending.reset();
     if (!outcome) {
       overdue = true;
       last_step.reset();
-      return outcome;
     }
+    return outcome;
+  }
+
+  Result<void> wait() {
+    CKPT_CHECK(finish_pending());
     return outcome_of_tidying();
   }
 
@@ -113,9 +117,26 @@ struct CheckpointManager::State {
   }
 
   Result<void> save(std::uint64_t step, std::uint64_t epoch, const Value& state, const Metrics& metrics,
-                    CompressionChoice compression, bool background) {
-    CKPT_CHECK(wait());
-    overdue = true;  // unless all goes well
+                    CompressionChoice compression, bool may_be_background) {
+    CKPT_CHECK(finish_pending());
+    const Result<void> tidied_before = outcome_of_tidying();
+    const bool asked = requested.exchange(false);  // whoever asks from now on asks for the next one
+    const bool background = may_be_background && !asked;
+    if (auto begun = write(step, epoch, state, metrics, compression, background); !begun) {
+      overdue = true;
+      if (asked) requested = true;
+      return begun;
+    }
+    overdue = false;
+    last_step = step;
+    last_epoch = epoch;
+    last_time = Clock::now();
+    if (!tidied_before) return tidied_before;
+    return background ? Result<void>() : outcome_of_tidying();
+  }
+
+  Result<void> write(std::uint64_t step, std::uint64_t epoch, const Value& state, const Metrics& metrics,
+                     CompressionChoice compression, bool background) {
     CKPT_TRY(const Value whole, numbered_state(state, step, epoch, metrics));
     SaveOptions save_options;
     save_options.compression = compression;
@@ -129,15 +150,9 @@ struct CheckpointManager::State {
     if (background) {
       CKPT_TRY(PendingSave begun, save_async(whole, path, save_options));
       pending.emplace(std::move(begun));
-    } else {
-      CKPT_CHECK(save_state(whole, path, save_options));
+      return {};
     }
-    overdue = false;
-    requested = false;
-    last_step = step;
-    last_epoch = epoch;
-    last_time = Clock::now();
-    return background ? Result<void>() : outcome_of_tidying();
+    return save_state(whole, path, save_options);
   }
 
   Result<std::optional<Restored>> restore(const std::optional<BestBy>& best) {
@@ -187,8 +202,7 @@ Result<bool> CheckpointManager::maybe_save(std::uint64_t step, std::uint64_t epo
                                            const Metrics& metrics) {
   return guarded([&]() -> Result<bool> {
     if (!state_->is_due(step, epoch)) return false;
-    const bool background = state_->options.async && !state_->requested;
-    CKPT_CHECK(state_->save(step, epoch, state, metrics, state_->options.compression, background));
+    CKPT_CHECK(state_->save(step, epoch, state, metrics, state_->options.compression, state_->options.async));
     return true;
   });
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/buffer.h"
@@ -24,8 +25,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSchema = "netcl-ckpt.manifest/1";
 constexpr std::string_view kExtension = ".manifest.json";
 
-Result<std::string> hash_file(const fs::path& path) {
-  CKPT_TRY(const SourcePtr source, open_file(path));
+Result<std::string> hash_file(const SourcePtr& source) {
   const auto block = thread_buffer(std::size_t{1} << 20);
   Sha256 hash;
   for (std::uint64_t at = 0; at < source->size_bytes();) {
@@ -38,11 +38,11 @@ Result<std::string> hash_file(const fs::path& path) {
 }
 
 /// The tensors of a checkpoint with their hashes; those that cannot be read have none, and a problem says why.
-Result<InspectReport> hash_tensors(const fs::path& path, const ManifestOptions& options) {
+Result<InspectReport> hash_tensors(const SourcePtr& source, const fs::path& path, const ManifestOptions& options) {
   ReadOptions read;
   read.limits = options.limits;
   read.sidecar = false;  // a file of its own
-  CKPT_TRY(const Checkpoint checkpoint, read_checkpoint(path, read));
+  CKPT_TRY(const Checkpoint checkpoint, read_checkpoint(source, path, read));
   InspectOptions hashing;
   hashing.limits = options.limits;
   hashing.hash = true;
@@ -62,15 +62,15 @@ const Problem* damage_of(const InspectReport& report) {
 Result<ManifestFile> describe(const fs::path& path, std::string name, const ManifestOptions& options) {
   ManifestFile out;
   out.path = std::move(name);
+  CKPT_TRY(const SourcePtr source, open_file(path));
+  out.file_bytes = source->size_bytes();
   Result<std::string> sha256 = std::string();
   Result<InspectReport> report = InspectReport();
   parallel_for(thread_count(options.jobs), 2, [&](std::size_t i) {
-    if (i == 0) sha256 = guarded([&] { return hash_file(path); });
-    if (i == 1) report = guarded([&] { return hash_tensors(path, options); });
+    if (i == 0) sha256 = guarded([&] { return hash_file(source); });
+    if (i == 1) report = guarded([&] { return hash_tensors(source, path, options); });
   });
   CKPT_TRY(out.sha256, std::move(sha256));
-  std::error_code failed;
-  out.file_bytes = fs::file_size(path, failed);
   if (!report) {
     if (report.error().code == ErrorCode::unsupported) return out;  // no checkpoint
     return tl::make_unexpected(std::move(report.error()));
@@ -119,7 +119,7 @@ Result<std::string> name_from(const fs::path& base, const fs::path& path) {
   const fs::path relative =
       fs::absolute(path).lexically_normal().lexically_relative(fs::absolute(base / "").lexically_normal());
   const std::string name = relative.generic_string();
-  if (name.empty() || name.starts_with("..")) {
+  if (name.empty() || *relative.begin() == "..") {
     auto error = fail(ErrorCode::invalid_argument, "not below the manifest's folder '{}'", base.string());
     error.value().file = path.string();
     return error;
@@ -139,10 +139,16 @@ std::string text_of(const Tree& tree, ValueId object, std::string_view key) {
   return e != nullptr && tree.kind(e->value) == ValueKind::string ? std::string(tree.text(e->value)) : "";
 }
 
-std::span<const ValueId> list_of(const Tree& tree, ValueId object, std::string_view key) {
+/// Nothing where there is no such list: that is damage, and an empty one is not.
+std::optional<std::span<const ValueId>> list_of(const Tree& tree, ValueId object, std::string_view key) {
   const Tree::Entry* e = tree.find(object, key);
-  if (e == nullptr || tree.kind(e->value) != ValueKind::list) return {};
+  if (e == nullptr || tree.kind(e->value) != ValueKind::list) return std::nullopt;
   return tree.items(e->value);
+}
+
+std::optional<std::uint64_t> natural_of(const Tree& tree, ValueId value) {
+  if (tree.kind(value) != ValueKind::integer || tree.integer(value) < 0) return std::nullopt;
+  return static_cast<std::uint64_t>(tree.integer(value));
 }
 
 bool is_hash(std::string_view text) {
@@ -156,29 +162,49 @@ bool is_inside(const std::string& name) {
          std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
 }
 
+std::optional<ManifestTensor> parse_tensor(const Tree& tree, ValueId t) {
+  ManifestTensor out{text_of(tree, t, "name"), text_of(tree, t, "dtype"), {}, text_of(tree, t, "sha256")};
+  const auto shape = list_of(tree, t, "shape");
+  if (!shape || out.dtype.empty() || !(out.sha256.empty() || is_hash(out.sha256))) return std::nullopt;
+  for (const ValueId d : *shape) {
+    const auto size = natural_of(tree, d);
+    if (!size) return std::nullopt;
+    out.shape.push_back(*size);
+  }
+  return out;
+}
+
+Result<ManifestFile> parse_file(const Tree& tree, ValueId f) {
+  ManifestFile out;
+  out.path = text_of(tree, f, "path");
+  out.sha256 = text_of(tree, f, "sha256");
+  out.format = text_of(tree, f, "format");
+  out.identity = text_of(tree, f, "identity");
+  if (!is_inside(out.path)) return fail(ErrorCode::corrupt, "it names a file outside of its folder, or none");
+  const auto damaged = [&] { return fail(ErrorCode::corrupt, "its entry for '{}' is damaged", out.path); };
+  const Tree::Entry* size = tree.find(f, "file_bytes");
+  const auto file_bytes = size != nullptr ? natural_of(tree, size->value) : std::nullopt;
+  if (!is_hash(out.sha256) || !file_bytes) return damaged();
+  out.file_bytes = *file_bytes;
+  const auto tensors = list_of(tree, f, "tensors");
+  if (tensors.has_value() == out.format.empty()) return damaged();  // a checkpoint has both
+  if (!tensors) return out;
+  if (!is_hash(out.identity)) return damaged();
+  for (const ValueId t : *tensors) {
+    auto tensor = parse_tensor(tree, t);
+    if (!tensor) return damaged();
+    out.tensors.push_back(std::move(*tensor));
+  }
+  return out;
+}
+
 Result<Manifest> parse_manifest(const Tree& tree, ValueId root) {
-  if (text_of(tree, root, "schema") != kSchema) return fail(ErrorCode::corrupt, "not a manifest of netcl-ckpt");
+  const auto files = list_of(tree, root, "files");
+  if (text_of(tree, root, "schema") != kSchema || !files)
+    return fail(ErrorCode::corrupt, "not a manifest of netcl-ckpt");
   Manifest out;
-  for (const ValueId f : list_of(tree, root, "files")) {
-    ManifestFile file;
-    file.path = text_of(tree, f, "path");
-    file.sha256 = text_of(tree, f, "sha256");
-    file.format = text_of(tree, f, "format");
-    file.identity = text_of(tree, f, "identity");
-    const Tree::Entry* size = tree.find(f, "file_bytes");
-    if (!is_inside(file.path)) return fail(ErrorCode::corrupt, "it names a file outside of its folder, or none");
-    if (!is_hash(file.sha256) || size == nullptr || tree.kind(size->value) != ValueKind::integer)
-      return fail(ErrorCode::corrupt, "its entry for '{}' is damaged", file.path);
-    file.file_bytes = static_cast<std::uint64_t>(tree.integer(size->value));
-    for (const ValueId t : list_of(tree, f, "tensors")) {
-      ManifestTensor tensor{text_of(tree, t, "name"), text_of(tree, t, "dtype"), {}, text_of(tree, t, "sha256")};
-      for (const ValueId d : list_of(tree, t, "shape")) {
-        if (tree.kind(d) != ValueKind::integer)
-          return fail(ErrorCode::corrupt, "a shape of '{}' is damaged", file.path);
-        tensor.shape.push_back(static_cast<std::uint64_t>(tree.integer(d)));
-      }
-      file.tensors.push_back(std::move(tensor));
-    }
+  for (const ValueId f : *files) {
+    CKPT_TRY(ManifestFile file, parse_file(tree, f));
     out.files.push_back(std::move(file));
   }
   return out;
@@ -201,15 +227,17 @@ class Checker {
     const fs::path path = base_ / want.path;
     std::error_code failed;
     if (!fs::is_regular_file(path, failed)) return add(want, "", "it is missing");
-    const std::uint64_t size = fs::file_size(path, failed);
-    if (!failed && size == want.file_bytes) {
-      const auto sha256 = guarded([&] { return hash_file(path); });
+    const auto source = open_file(path);
+    if (!source) return add(want, "", source.error().message);
+    const std::uint64_t size = (*source)->size_bytes();
+    if (size == want.file_bytes) {
+      const auto sha256 = guarded([&] { return hash_file(*source); });
       if (!sha256) return add(want, "", sha256.error().message);
       report_.checked_bytes += size;
       if (*sha256 == want.sha256) return;
     }
     const std::size_t before = report_.findings.size();
-    if (!want.format.empty()) compare_tensors(want, path);
+    if (!want.format.empty()) compare_tensors(want, *source, path);
     if (report_.findings.size() > before) return;
     const std::string how = size == want.file_bytes
                                 ? "its bytes changed"
@@ -217,8 +245,8 @@ class Checker {
     add(want, "", want.format.empty() ? how : how + "; all tensors are the same");
   }
 
-  void compare_tensors(const ManifestFile& want, const fs::path& path) {
-    const auto found = guarded([&] { return hash_tensors(path, options_); });
+  void compare_tensors(const ManifestFile& want, const SourcePtr& source, const fs::path& path) {
+    const auto found = guarded([&] { return hash_tensors(source, path, options_); });
     if (!found) {
       Error e = found.error();
       e.file.clear();

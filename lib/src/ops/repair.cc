@@ -1,6 +1,8 @@
 // repair: what can be proven whole of a damaged archive goes into a new one, moved as it is stored.
 #include "netcl/ckpt/repair.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "base/try.h"
@@ -56,12 +58,23 @@ Result<std::vector<std::string>> lost_tensors_of(const Checkpoint& checkpoint, c
   return out;
 }
 
+bool is_same_file(const ByteSource& source, const fs::path& path) {
+  struct stat there {};
+  const auto id = source.file_id();
+  return id && ::stat(path.c_str(), &there) == 0 && *id == FileId{there.st_dev, there.st_ino};
+}
+
+/// True for what is wrong with the file itself, and not with reading it.
+bool is_finding(ErrorCode code) {
+  return code == ErrorCode::corrupt || code == ErrorCode::truncated || code == ErrorCode::unsupported ||
+         code == ErrorCode::limit_exceeded || code == ErrorCode::checksum_mismatch;
+}
+
 Result<RepairReport> rebuild(const SourcePtr& in, const fs::path& target, const RepairOptions& options) {
   RepairReport report;
   report.path = target.string();
   report.source_bytes = in->size_bytes();
-  std::error_code ignored;
-  if (fs::equivalent(in->name(), target, ignored))
+  if (is_same_file(*in, target))
     return fail(ErrorCode::invalid_argument, "repair does not write over what it reads; give another name");
   CKPT_TRY(OutputFile file, OutputFile::create(target, options.replace));
 
@@ -112,7 +125,9 @@ Result<RepairReport> rebuild(const SourcePtr& in, const fs::path& target, const 
   ReadOptions read;
   read.limits = options.limits;
   read.sidecar = false;
-  if (const auto back = read_checkpoint(written, target, read)) {
+  const auto back = read_checkpoint(written, target, read);
+  if (!back && !is_finding(back.error().code)) return tl::make_unexpected(back.error());
+  if (back) {
     report.problems.insert(report.problems.end(), back->problems.begin(), back->problems.end());
     CKPT_TRY(report.lost_tensors, lost_tensors_of(*back, options.limits));
   } else {

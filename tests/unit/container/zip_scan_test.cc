@@ -251,6 +251,52 @@ TEST_CASE("zip_scan: headers that all claim all of the file are not all read", "
   CHECK(work_bytes < 10 * bytes.size());
 }
 
+TEST_CASE("zip_scan: descriptors and names that overlap cost no more than the file", "[container][hostile]") {
+  // 50,000 descriptors of one member, none of them right.
+  std::string bytes = le(kLocalSignature) + le<std::uint16_t>(20) + le(kDescriptorFlag) + std::string(18, '\0') +
+                      le<std::uint16_t>(1) + le<std::uint16_t>(0) + "x";
+  const std::size_t begin = bytes.size();
+  for (std::uint32_t i = 0; i < 50'000; ++i) {
+    const auto n = static_cast<std::uint32_t>(bytes.size() - begin);
+    bytes += le(kDescriptorSignature) + le(i + 1) + le(n) + le(n);
+  }
+  CHECK(whole(*scan(bytes), bytes, {}).empty());
+
+  // 2,000 headers whose names all reach to the end of the file: 60 MB of names in 60 kB.
+  bytes.clear();
+  constexpr std::size_t kCount = 2'000;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    bytes += le(kLocalSignature) + std::string(2, '\1') + le<std::uint16_t>(0) + le(kStored) + std::string(4, '\1') +
+             le<std::uint32_t>(0x01010101) + le<std::uint32_t>(0x01010101) + le<std::uint32_t>(0x01010101) +
+             le(static_cast<std::uint16_t>((kCount - i - 1) * kLocalBytes + 1)) + le<std::uint16_t>(0x0101);
+    for (std::size_t at = bytes.size() - kLocalBytes; at < bytes.size(); ++at) bytes[at] += bytes[at] == 0;
+  }
+  bytes += std::string(300, 'n');
+  const auto found = scan(bytes);
+  std::size_t name_bytes = 0;
+  for (std::size_t i = 0; found && i < found->members.size(); ++i) name_bytes += found->members[i].member.name.size();
+  CHECK(name_bytes <= 3 * bytes.size());
+}
+
+TEST_CASE("zip_scan: a member that the directory places elsewhere is not lost too", "[container]") {
+  // Names as short as these lie inside of the strings that hold them, and move with them.
+  std::vector<Content> contents;
+  std::string bytes, directory;
+  for (int i = 0; i < 6; ++i) {
+    contents.push_back({"w" + std::to_string(i), std::string(20, static_cast<char>('a' + i))});
+    Archive one = archive_of({contents.back()});
+    one.entries[0].header_offset = bytes.size() + 7;  // wrong
+    bytes += one.bytes.substr(0, one.central);
+    const std::string records = zip_central_directory(one.entries, 0, "");
+    directory += records.substr(0, records.size() - kEndBytes);
+  }
+  bytes += directory;
+  const auto found = scan(bytes);
+  REQUIRE(found);
+  CHECK(whole(*found, bytes, contents).size() == 6);
+  CHECK(found->members.size() == 6);
+}
+
 TEST_CASE("zip_scan: ends with what the caller says", "[container]") {
   const auto stopped = scan_zip(source_of(archive_of(kMembers).bytes), {}, [](std::uint64_t) -> Result<void> {
     return tl::make_unexpected(Error{ErrorCode::cancelled, "stopped", "", "", std::nullopt, 0});

@@ -122,7 +122,14 @@ TEST_CASE("manifest: no text stops the reader, and none leads out of its folder"
     std::string flipped = text;
     flipped[i] ^= 4;
     write_text(path, flipped);
-    if (const auto manifest = read_manifest(path)) REQUIRE(check_manifest(*manifest, folder.path));
+    const auto manifest = read_manifest(path);
+    if (!manifest) continue;
+    const auto report = check_manifest(*manifest, folder.path);
+    REQUIRE(report);
+    // The file's own entry comes before those of its tensors, which count where the file's hash does not hold.
+    const bool of_the_file = i > text.find("\"path\"") && i < text.find("\"format\"");
+    INFO("byte " << i << ": " << flipped);
+    CHECK((!report->findings.empty() || !of_the_file));
   }
   for (const char* name : {"", "/etc/passwd", "../x", "a/../../x", "a/.."}) {
     CAPTURE(name);

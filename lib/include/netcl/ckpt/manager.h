@@ -47,8 +47,9 @@ struct Restored {
 ///
 /// One save runs at a time. Where one is due while an earlier one is still being written, the call waits for the
 /// earlier one: training slows down to the disk, and no more than one copy of the state exists.
-/// An error is returned by the call during which it comes up; one of a background save by the next call, which
-/// then saves nothing itself, and the save stays due. Whoever destroys a manager that has such an error, unread,
+/// An error is returned by the call during which it comes up, one of a background save by the next call. Where the
+/// save failed, that call saves nothing itself, and the save stays due; where only an old file could not be removed,
+/// it saves first. Whoever destroys a manager that has such an error, unread,
 /// ends the program, as with PendingSave.
 /// Old checkpoints go after the new one is durable. Those that stay whatever the rules say: the newest valid one,
 /// the one that was restored, protected ones, and every file that is not named by `pattern`.

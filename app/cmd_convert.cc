@@ -6,8 +6,10 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "commands.h"
+#include "guess.h"
 #include "log.h"
 #include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/format.h"
@@ -47,8 +49,11 @@ int run(Options& options) {
   options.convert.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
   options.convert.cancel = &stop_requested();
   if (to_output) options.convert.sink = write_to_standard_output;
+  std::optional<Checkpoint> names;  // for a guess at what was meant
+  if (!options.convert.include.empty()) names = *opened;
   const auto report = convert(std::move(*opened), options.out, options.convert);
   if (!report) {
+    if (names && report.error().code == ErrorCode::invalid_argument) warn_no_match(options.convert.include, *names);
     log_error(options.in, report.error());
     return kFailed;
   }

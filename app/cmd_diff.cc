@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "guess.h"
 #include "html.h"
 #include "log.h"
 #include "netcl/ckpt/diff.h"
@@ -63,6 +64,8 @@ int run(Options& options) {
     log_error(report.error());
     return kFailed;
   }
+  const bool unmatched = report->tensors.empty() && !report->differs;
+  if (unmatched && !diff_options.include.empty()) warn_no_match(diff_options.include, *a);
   if (paged) {
     if (auto written = write_page(options.page, render_html(*report, view)); !written) {
       log_error(options.page, written.error());

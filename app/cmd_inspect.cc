@@ -128,17 +128,12 @@ Run add_inspect_options(CLI::App& command) {
       .add_option("--html", options->page, "Also write a page to look at, with a treemap and --stats: a name in .html")
       ->type_name("FILE")
       ->check(page_name());
-  command.add_option("--include", options->inspect.include, "Only tensors whose name matches GLOB")
-      ->type_name("GLOB")
-      ->allow_extra_args(false);
-  command.add_option("--exclude", options->inspect.exclude, "No tensors whose name matches GLOB")
-      ->type_name("GLOB")
-      ->allow_extra_args(false);
+  command.add_option("--include", options->inspect.include, "Only tensors whose name matches GLOB")->type_name("GLOB");
+  command.add_option("--exclude", options->inspect.exclude, "No tensors whose name matches GLOB")->type_name("GLOB");
   command
       .add_option("--optimizer-pattern", options->inspect.optimizer_patterns,
                   "Count names that match GLOB as optimizer state")
-      ->type_name("GLOB")
-      ->allow_extra_args(false);
+      ->type_name("GLOB");
   command.add_option("--sort", options->sort, "Order: file, name or size")
       ->transform(one_of({"file", "name", "size"}))
       ->type_name("KEY");

@@ -78,9 +78,7 @@ Run add_prune_options(CLI::App& command) {
   command
       .add_option("--keep-best", options->best, "Keep the best by this metric; METRIC:min or METRIC:max says which end")
       ->type_name("METRIC");
-  command.add_option("--protect", options->prune.protect, "Keep the file of this name; repeatable")
-      ->type_name("NAME")
-      ->allow_extra_args(false);
+  command.add_option("--protect", options->prune.protect, "Keep the file of this name; repeatable")->type_name("NAME");
   command.add_flag("--yes", options->prune.remove, "Remove; without it this only shows what would go");
   command.footer(
       "The newest valid checkpoint always stays, and so does what is not surely an old checkpoint.\n"

@@ -70,6 +70,10 @@ int print(std::string_view text) {
 int run_command(const Command& command, int argc, char** argv) {
   CLI::App app(command.description, std::string("netcl-ckpt ") + command.name);
   const Run run = command.add_options(app);
+  // One word an option: CLI11 would take all that follow a repeatable one, the files among them.
+  for (CLI::Option* o : app.get_options({})) {
+    if (o->nonpositional()) o->allow_extra_args(false);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -77,6 +81,7 @@ int run_command(const Command& command, int argc, char** argv) {
   } catch (const CLI::ExtrasError& e) {
     const auto extras = app.remaining();
     const std::string word = extras.empty() ? "" : extras[0].substr(0, extras[0].find('='));
+    if (!word.starts_with('-')) return usage_error(fmt::format("'{}' is one argument too many", word), command.name);
     return usage_error(unknown("option", word, option_names(app)), command.name);
   } catch (const CLI::ParseError& e) {
     return usage_error(e.what(), command.name);

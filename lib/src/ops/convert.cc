@@ -187,6 +187,8 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   layout.compact = options.compact;
   CKPT_TRY(const WritePlan plan, plan_for(report.format, in, layout));
   CKPT_TRY(const auto tensors, list_tensors(in, options.limits));
+  if (tensors.empty() && !options.include.empty())
+    return fail(ErrorCode::invalid_argument, "no tensor matches what to include: nothing is left to write");
   report.num_tensors = tensors.size();
   for (const NamedTensor& t : tensors) {
     report.tensors.push_back(t.name);

@@ -12,10 +12,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool looks_like_checkpoint(const fs::path& path) {
+/// By its name, so that a damaged one is not passed over in silence, or else by its content.
+bool is_checkpoint(const fs::path& path) {
   constexpr std::array kExtensions = {".npz", ".npy", ".netcl", ".pkl",        ".pickle",
                                       ".pt",  ".pth", ".ckpt",  ".safetensors"};
-  return std::find(kExtensions.begin(), kExtensions.end(), path.extension()) != kExtensions.end();
+  return std::find(kExtensions.begin(), kExtensions.end(), path.extension()) != kExtensions.end() ||
+         looks_like_checkpoint(path);
 }
 
 Error io_error(const std::string& path, std::string message) {
@@ -41,7 +43,7 @@ Result<FileList> expand_files(const std::vector<std::string>& arguments) {
     const std::size_t before = out.paths.size();
     for (fs::directory_iterator it(argument, failed), end; !failed && it != end; it.increment(failed)) {
       std::error_code ignored;
-      if (looks_like_checkpoint(it->path()) && it->is_regular_file(ignored)) out.paths.push_back(it->path().string());
+      if (it->is_regular_file(ignored) && is_checkpoint(it->path())) out.paths.push_back(it->path().string());
     }
     if (failed) return tl::make_unexpected(io_error(argument, "cannot read the directory: " + failed.message()));
     if (out.paths.size() == before) return tl::make_unexpected(io_error(argument, "no checkpoint in this directory"));

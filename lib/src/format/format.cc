@@ -150,7 +150,29 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
   return out;
 }
 
+/// The name of the first member of a zip.
+std::string_view first_member(Head head) {
+  constexpr std::size_t kFixedBytes = 30;
+  if (head.size() < kFixedBytes) return {};
+  return head.substr(kFixedBytes, load_le<std::uint16_t>(head.data() + 26));
+}
+
 }  // namespace
+
+bool looks_like_checkpoint(const std::filesystem::path& path) {
+  std::error_code failed;
+  if (!std::filesystem::is_regular_file(path, failed)) return false;  // a pipe would be waited for
+  const auto source = open_file(path);
+  if (!source) return false;
+  std::array<char, kHeadBytes> bytes;
+  const Head head(bytes.data(), std::min<std::uint64_t>((*source)->size_bytes(), bytes.size()));
+  if (!(*source)->read_at(0, std::as_writable_bytes(std::span(bytes).first(head.size())))) return false;
+  // Programs and documents are zips too.
+  if (is_zip(head)) return first_member(head).ends_with(".npy") || first_member(head).ends_with("data.pkl");
+  constexpr char kNewestProtocol = 5;
+  if (is_pickle(head)) return head.size() > 2 && head[1] >= 2 && head[1] <= kNewestProtocol;
+  return is_npy(head) || is_safetensors(head);
+}
 
 bool is_torch_zip(const ZipDirectory& directory) {
   return std::any_of(directory.members.begin(), directory.members.end(),

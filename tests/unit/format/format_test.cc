@@ -5,6 +5,7 @@
 #include "sample.h"
 
 using namespace netcl::ckpt;
+using namespace std::string_literals;
 
 namespace {
 
@@ -53,6 +54,30 @@ TEST_CASE("format: found by content, whatever the name; a wrong name is noted", 
                                    [](const Problem& p) { return p.code == std::string("extension-mismatch"); });
     CHECK(noted == c.noted);
   }
+}
+
+TEST_CASE("format: a checkpoint in a directory is known by its first bytes", "[format]") {
+  const TemporaryFolder folder;
+  const auto looks = [&](std::string_view bytes) {
+    write_text(folder.path / "a", bytes);
+    return looks_like_checkpoint(folder.path / "a");
+  };
+  const auto zip = [](std::string_view name) {
+    return "PK\3\4"s + std::string(22, '\0') + static_cast<char>(name.size()) + std::string(3, '\0') +
+           std::string(name) + "data";
+  };
+  for (const std::string& yes : {zip("w.npy"), zip("archive/data.pkl"), "\x93NUMPY\1\0"s, "\x80\4}."s,
+                                 "\x80\2\x8a\x0al\xfc\x9c"s, "\2\0\0\0\0\0\0\0{}"s}) {
+    CHECK(looks(yes));
+  }
+  for (const std::string& no : {""s, zip("[Content_Types].xml"), zip(""), "PK\3\4"s,
+                                "\x80\x10"
+                                "ab"s,
+                                "\x80"s, "\x93NUM"s, "text"s, "\x7f"s + "ELF"}) {
+    CHECK_FALSE(looks(no));
+  }
+  CHECK_FALSE(looks_like_checkpoint(folder.path));
+  CHECK_FALSE(looks_like_checkpoint(folder.path / "missing"));
 }
 
 TEST_CASE("format: a stranger is named, whatever its extension", "[format][hostile]") {

@@ -21,6 +21,10 @@ struct ReadOptions {
 /// True where `path` is a folder of npy files that convert wrote: one checkpoint, not several.
 bool is_npy_folder(const std::filesystem::path& path);
 
+/// True where the file at `path` begins as a checkpoint does: by its first bytes alone, whatever its name. One small
+/// read; false where it cannot be read.
+bool looks_like_checkpoint(const std::filesystem::path& path);
+
 /// Opens a checkpoint. The format is found by content, never by the extension alone; a wrong
 /// extension is noted in `problems`. Reads directories and headers, no payload; runs nothing.
 /// Errors: io; unsupported where it is no checkpoint (the message names what it looks like: an LFS

@@ -47,6 +47,7 @@ foreach(shell bash zsh fish)
 endforeach()
 
 set(CPACK_GENERATOR DEB)
+set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_SOURCE_DIR}/cmake/packaging-tools.cmake)
 set(CPACK_PACKAGE_VENDOR netcl-ckpt)
 set(CPACK_PACKAGE_CONTACT "The netcl-ckpt developers")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)

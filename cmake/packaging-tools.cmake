@@ -1,0 +1,10 @@
+# cpack reads this first. Without these programs it would write a package that depends on nothing.
+foreach(tool dpkg-shlibdeps:dpkg-dev file:file)
+  string(REPLACE ":" ";" tool ${tool})
+  list(GET tool 0 program)
+  find_program(found_${program} ${program} NO_CMAKE_SYSTEM_PATH)
+  if(NOT found_${program})
+    list(GET tool 1 debian)
+    message(FATAL_ERROR "${program} is missing: install ${debian}, or all that is missing with scripts/install-packages test")
+  endif()
+endforeach()

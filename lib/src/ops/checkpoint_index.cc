@@ -1,6 +1,14 @@
-// index.json: {"schema": "netcl-ckpt.index/1", "checkpoints": [{"name", "size_bytes", "modified_ns", "step", "epoch",
-// "metrics"}, …]}, written by the manager, in one step.
+// index.json: {"schema": "netcl-ckpt.index/1", "checkpoints": [{"name", "size_bytes", "modified_ns", "changed_ns",
+// "inode", "step", "epoch", "metrics"}, …]}, written by the manager, in one step.
+//
+// Size, times and inode say that a file is the one that was looked at, except where it was replaced within one tick of
+// the file system's clock (4 ms before Linux 6.13, 2 s of FAT), which may give it the same ones. What is as young as
+// the youngest entry may be of the tick in which the look was made, and is looked at again, as git does it ("racy
+// git"). Whoever replaces an older one after that look gives it a later time of change, which nobody can set back.
 #include "ops/checkpoint_index.h"
+
+#include <algorithm>
+#include <limits>
 
 #include "base/text.h"
 #include "base/try.h"
@@ -33,12 +41,17 @@ std::optional<std::int64_t> integer_at(const Tree& tree, ValueId dict, std::stri
 std::optional<CheckpointInfo> parse(const Tree& tree, ValueId dict) {
   if (tree.kind(dict) != ValueKind::dict) return std::nullopt;
   const Tree::Entry *name = tree.find(dict, "name"), *metrics = tree.find(dict, "metrics");
-  const auto size = integer_at(tree, dict, "size_bytes"), modified = integer_at(tree, dict, "modified_ns");
-  if (name == nullptr || tree.kind(name->value) != ValueKind::string || !size || !modified) return std::nullopt;
+  const auto size = integer_at(tree, dict, "size_bytes"), modified = integer_at(tree, dict, "modified_ns"),
+             changed = integer_at(tree, dict, "changed_ns"), inode = integer_at(tree, dict, "inode");
+  const bool complete =
+      name != nullptr && tree.kind(name->value) == ValueKind::string && size && modified && changed && inode;
+  if (!complete) return std::nullopt;
   CheckpointInfo out;
   out.path = tree.text(name->value);
   out.size_bytes = static_cast<std::uint64_t>(*size);
   out.modified_ns = *modified;
+  out.changed_ns = *changed;
+  out.inode = static_cast<std::uint64_t>(*inode);
   if (const auto n = integer_at(tree, dict, "step")) out.step = static_cast<std::uint64_t>(*n);
   if (const auto n = integer_at(tree, dict, "epoch")) out.epoch = static_cast<std::uint64_t>(*n);
   if (metrics != nullptr && tree.kind(metrics->value) == ValueKind::dict) {
@@ -80,8 +93,10 @@ std::string to_json(const Metrics& metrics) {
 }
 
 std::string to_json(const CheckpointInfo& info, const std::string& name) {
-  std::string out = fmt::format("{{\"name\": {}, \"size_bytes\": {}, \"modified_ns\": {}", json_string(name),
-                                info.size_bytes, info.modified_ns);
+  // Signed, as the numbers of the reader's tree are.
+  std::string out = fmt::format(
+      "{{\"name\": {}, \"size_bytes\": {}, \"modified_ns\": {}, \"changed_ns\": {}, \"inode\": {}", json_string(name),
+      info.size_bytes, info.modified_ns, info.changed_ns, static_cast<std::int64_t>(info.inode));
   if (info.step) out += fmt::format(", \"step\": {}", *info.step);
   if (info.epoch) out += fmt::format(", \"epoch\": {}", *info.epoch);
   return out + ", \"metrics\": " + to_json(info.metrics) + "}";
@@ -92,14 +107,23 @@ std::string to_json(const CheckpointInfo& info, const std::string& name) {
 CheckpointIndex CheckpointIndex::read(const fs::path& directory) {
   CheckpointIndex out;
   const auto done = guarded([&] { return read_index(directory / kFileName, out.by_name_, out.text_); });
-  return done ? out : CheckpointIndex();
+  if (!done) return {};
+  out.find_youngest();
+  return out;
+}
+
+void CheckpointIndex::find_youngest() {
+  youngest_ns_ = std::numeric_limits<std::int64_t>::min();
+  for (const auto& [name, info] : by_name_) youngest_ns_ = std::max(youngest_ns_, info.changed_ns);
 }
 
 bool CheckpointIndex::recall(CheckpointInfo& checkpoint) const {
   const auto it = by_name_.find(checkpoint.path.filename().string());
   if (it == by_name_.end() || checkpoint.is_folder) return false;
   const CheckpointInfo& seen = it->second;
-  if (seen.size_bytes != checkpoint.size_bytes || seen.modified_ns != checkpoint.modified_ns) return false;
+  const bool same = seen.size_bytes == checkpoint.size_bytes && seen.modified_ns == checkpoint.modified_ns &&
+                    seen.changed_ns == checkpoint.changed_ns && seen.inode == checkpoint.inode;
+  if (!same || seen.changed_ns >= youngest_ns_) return false;
   checkpoint.step = seen.step;
   checkpoint.epoch = seen.epoch;
   checkpoint.metrics = seen.metrics;
@@ -118,6 +142,7 @@ Result<void> CheckpointIndex::update(const fs::path& directory, const std::vecto
     text += separator + to_json(info, name);
     separator = ",\n  ";
   }
+  find_youngest();
   text += "]}\n";
   if (text == text_) return {};
   const fs::path path = directory / kFileName;

@@ -8,7 +8,8 @@
 namespace netcl::ckpt {
 
 /// What was seen at the last look into a directory's checkpoints, so that ten thousand old ones are not opened
-/// again at every save. Never the truth: a file whose size or time is another is looked at anew.
+/// again at every save. Never the truth: a file whose size, time or inode is another is looked at anew, and so is
+/// one so young that it may have been replaced within one tick of the file system's clock.
 class CheckpointIndex {
  public:
   static constexpr const char* kFileName = "index.json";
@@ -16,7 +17,7 @@ class CheckpointIndex {
   /// The directory's index; an empty one where there is none, or a wrong one.
   static CheckpointIndex read(const std::filesystem::path& directory);
 
-  /// Fills in what is known of this very file; false where somebody has to look at it.
+  /// Fills in what is known of this very file; false if somebody has to look at it.
   bool recall(CheckpointInfo& checkpoint) const;
 
   /// Replaces all that is known, and writes it where it is new. Only valid ones are worth a note.
@@ -24,8 +25,11 @@ class CheckpointIndex {
   Result<void> update(const std::filesystem::path& directory, const std::vector<CheckpointInfo>& checkpoints);
 
  private:
+  void find_youngest();
+
   std::unordered_map<std::string, CheckpointInfo> by_name_;
-  std::string text_;  // as it is on the disk
+  std::int64_t youngest_ns_ = 0;  // no later than the look that it is from
+  std::string text_;              // as it is on the disk
 };
 
 }  // namespace netcl::ckpt

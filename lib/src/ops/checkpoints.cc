@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <set>
 #include <tuple>
 
@@ -41,8 +42,15 @@ tl::unexpected<Error> io_error(const fs::path& path, int code, std::string_view 
   return tl::make_unexpected(std::move(e));
 }
 
-std::int64_t modified_ns(const struct stat& s) {
-  return std::int64_t{s.st_mtim.tv_sec} * 1'000'000'000 + s.st_mtim.tv_nsec;
+/// 64 bits of nanoseconds end in the year 2262, a file's time need not: the last one stands for all after it.
+std::int64_t nanoseconds(const timespec& t) {
+  std::int64_t out = 0;
+  if (__builtin_mul_overflow(std::int64_t{t.tv_sec}, std::int64_t{1'000'000'000}, &out) ||
+      __builtin_add_overflow(out, std::int64_t{t.tv_nsec}, &out)) {
+    using Limits = std::numeric_limits<std::int64_t>;
+    return t.tv_sec < 0 ? Limits::min() : Limits::max();
+  }
+  return out;
 }
 
 /// Size and time of all files below a folder; links are not followed.
@@ -52,7 +60,7 @@ void measure_folder(CheckpointInfo& info) {
     struct stat s;
     if (::lstat(it->path().c_str(), &s) != 0 || !S_ISREG(s.st_mode)) continue;
     info.size_bytes += static_cast<std::uint64_t>(s.st_size);
-    info.modified_ns = std::max(info.modified_ns, modified_ns(s));
+    info.modified_ns = std::max(info.modified_ns, nanoseconds(s.st_mtim));
   }
 }
 
@@ -104,11 +112,13 @@ Result<std::vector<CheckpointInfo>> scan(const fs::path& directory, const ScanOp
     info.epoch = numbers->epoch;
     info.numbered = info.step || info.epoch;
     info.metrics = std::move(numbers->metrics);
-    info.modified_ns = modified_ns(s);
+    info.modified_ns = nanoseconds(s.st_mtim);
     if (folder) {
       measure_folder(info);
     } else {
       info.size_bytes = static_cast<std::uint64_t>(s.st_size);
+      info.changed_ns = nanoseconds(s.st_ctim);
+      info.inode = s.st_ino;
     }
     out.push_back(std::move(info));
   }

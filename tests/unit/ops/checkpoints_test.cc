@@ -1,5 +1,6 @@
 #include "netcl/ckpt/checkpoints.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -97,6 +98,17 @@ TEST_CASE("checkpoints: a list is in the order of the numbers, whatever the cloc
   CHECK(last.validity == Validity::valid);
   CHECK(last.size_bytes == bytes.size());
   CHECK_FALSE(list->front().numbered);
+}
+
+TEST_CASE("checkpoints: a time that 64 bits of nanoseconds cannot hold is the last, not the first", "[ops]") {
+  const TemporaryFolder folder;
+  for (const char* name : {"future.npz", "now.npz"}) write_text(folder.path / name, npz_bytes());
+  const struct timespec times[] = {{13'569'465'600, 0}, {13'569'465'600, 999'999'999}};  // 2400-01-01
+  REQUIRE(::utimensat(AT_FDCWD, (folder.path / "future.npz").c_str(), times, 0) == 0);
+  const auto list = list_checkpoints(folder.path);
+  REQUIRE(list);
+  CHECK(names(*list) == std::vector<std::string>{"now.npz", "future.npz"});
+  CHECK(list->back().modified_ns > list->front().modified_ns);
 }
 
 TEST_CASE("checkpoints: the latest is the newest that is whole", "[ops]") {

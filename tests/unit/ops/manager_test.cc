@@ -270,6 +270,25 @@ TEST_CASE("manager: the index is a cache", "[ops]") {
     save(manager, 5, 0, {{"loss", 5.0}});
     CHECK(steps_in(folder.path) == Steps{1, 5});
   }
+  // Nor of one that was replaced and given back its time: the metric of the new one counts.
+  {
+    const fs::path first = folder.path / "iter_1.npz";
+    const auto time = fs::last_write_time(first);
+    const auto size = fs::file_size(first);
+    const TemporaryFolder other;
+    CheckpointManager elsewhere = open(other.path, options);
+    save(elsewhere, 1, 0, {{"loss", 9.0}});
+    for (const bool in_place : {true, false}) {
+      if (!in_place) fs::remove(first);
+      write_text(first, read_text(other.path / "iter_1.npz"));
+      REQUIRE(fs::file_size(first) == size);
+      fs::last_write_time(first, time);
+      CheckpointManager manager = open(folder.path, options);
+      save(manager, 6, 0, {{"loss", 6.0}});
+      CHECK(steps_in(folder.path) == Steps{5, 6});
+      fs::remove(folder.path / "iter_6.npz");
+    }
+  }
   // Somebody else's file of this name stays, and the save is there all the same.
   write_text(index, "{\"mine\": 1}");
   CheckpointManager manager = open(folder.path, options);
@@ -279,7 +298,7 @@ TEST_CASE("manager: the index is a cache", "[ops]") {
   REQUIRE_FALSE(saved);
   CHECK(saved.error().message.find("not the index") != std::string::npos);
   CHECK(read_text(index) == "{\"mine\": 1}");
-  CHECK(steps_in(folder.path) == Steps{1, 6});
+  CHECK(steps_in(folder.path) == Steps{5, 6});
 }
 
 // Random runs beside a model of what must remain: all that was saved, less what the rules let go. A file is

@@ -42,6 +42,8 @@ struct CheckpointInfo {
   /// Whether step or epoch are from the name: only such are ordered by them, and ever pruned.
   bool numbered = false;
   std::int64_t modified_ns = 0;  ///< since 1970
+  std::int64_t changed_ns = 0;   ///< the same of its inode, which nobody can set; 0 of a folder
+  std::uint64_t inode = 0;       ///< 0 of a folder
   std::uint64_t size_bytes = 0;  ///< with its sidecar, or all of a folder
   Metrics metrics;
   Validity validity = Validity::unchecked;

@@ -24,7 +24,8 @@
 //   {"$scalar": [DESCR, HEX]}  a NumPy scalar, little-endian
 //
 // npz: the archive's comment, which NumPy and netcl pass over, or from 64 KiB on the member
-// `__netcl_ckpt__.json`. A folder of npy files: always a file of that name, which also gives the order. safetensors: `__metadata__["netcl-ckpt"]`.
+// `__netcl_ckpt__.json`. A folder of npy files: always a file of that name, which also gives the order. safetensors:
+// `__metadata__["netcl-ckpt"]`.
 
 namespace netcl::ckpt {
 

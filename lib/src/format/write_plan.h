@@ -45,7 +45,7 @@ struct WritePlan {
 /// Errors: unsupported, naming the tensor or value that the format cannot hold.
 struct LayoutOptions {
   CompressionChoice compression = CompressionChoice::keep;
-  bool compact = false;           ///< torch: each tensor gets a storage of its own size
+  bool compact = false;  ///< torch: each tensor gets a storage of its own size
 };
 Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& options);
 Result<WritePlan> plan_npy(const Checkpoint& checkpoint);

@@ -38,7 +38,7 @@ int run(Options& options) {
     log_error("standard output has no extension; say the format with --to");
     return kFailed;
   }
-  auto opened = open_input(options.in);
+  auto opened = open_input(options.in, options.convert.sidecar);
   if (!opened) {
     log_error(options.in, opened.error());
     return kFailed;

@@ -46,7 +46,7 @@ int run(Options& options) {
   namespace fs = std::filesystem;
   ConvertOptions& write = options.strip.write;
   if (options.half) write.dtype = ScalarType::float16;
-  auto opened = open_input(options.in);
+  auto opened = open_input(options.in, write.sidecar);
   if (!opened) {
     log_error(options.in, opened.error());
     return kFailed;

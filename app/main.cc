@@ -8,6 +8,7 @@
 int main(int argc, char** argv) {
   using namespace netcl::ckpt::app;
   signal(SIGPIPE, SIG_IGN);  // a reader that went away is seen by write()
+  signal(SIGXFSZ, SIG_IGN);  // and so is a limit on the size of files
   try {
     return run_command_line(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -37,6 +37,8 @@ void add_target_options(CLI::App& command, ConvertOptions& options) {
   command.add_flag("-n,--dry-run", options.dry_run, "Say what would be written, and write nothing");
   command.add_flag("--verify", options.verify, "Read the result back and compare before it takes its place");
   command.add_flag("--compact", options.compact, "torch: a view keeps only what it uses of its storage");
+  command.add_flag_callback(
+      "--no-sidecar", [&options] { options.sidecar = false; }, "Read an npz without the .json beside it");
   command.add_flag("--embed-sidecar", options.embed_sidecar, "npz: metadata inside the archive, no .json beside it");
   add_resource_options(command, options.jobs);
 }
@@ -54,8 +56,10 @@ void add_dtype_option(CLI::App& command, ConvertOptions& options) {
       ->type_name("TYPE");
 }
 
-Result<Checkpoint> open_input(const std::string& path) {
-  if (path != "-") return read_checkpoint(path);
+Result<Checkpoint> open_input(const std::string& path, bool sidecar) {
+  ReadOptions options;
+  options.sidecar = sidecar;
+  if (path != "-") return read_checkpoint(path, options);
   auto source = open_standard_input();
   if (!source) return tl::make_unexpected(std::move(source.error()));
   return read_checkpoint(std::move(*source), "");

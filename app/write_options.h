@@ -15,13 +15,13 @@ class App;
 
 namespace netcl::ckpt::app {
 
-/// --to, --compression, --force, --dry-run, --verify, --compact, --embed-sidecar, --jobs
+/// --to, --compression, --force, --dry-run, --verify, --compact, --no-sidecar, --embed-sidecar, --jobs
 void add_target_options(CLI::App& command, ConvertOptions& options);
 /// --dtype
 void add_dtype_option(CLI::App& command, ConvertOptions& options);
 
-/// Opens a checkpoint by path, or standard input where `path` is "-".
-Result<Checkpoint> open_input(const std::string& path);
+/// Opens a checkpoint by path, or standard input where `path` is "-"; without `sidecar` an npz alone.
+Result<Checkpoint> open_input(const std::string& path, bool sidecar = true);
 
 /// A ConvertOptions::sink. A reader that has gone away ends the write without complaint.
 Result<void> write_to_standard_output(std::span<const std::byte> bytes);

@@ -68,7 +68,7 @@ Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& op
     }
     plan.parts.push_back(std::move(part));
   }
-  CKPT_TRY(std::string structure, encode_structure(checkpoint, true, true));
+  CKPT_TRY(std::string structure, encode_structure(checkpoint, true, true, false, options.no_sidecar));
   constexpr std::size_t kMaxCommentBytes = 0xffff;
   if (structure.size() <= kMaxCommentBytes) {
     plan.comment = std::move(structure);

@@ -27,6 +27,9 @@ bool is_torch_zip(const ZipDirectory& directory);
 /// with_suffix() makes of "run.v2".
 std::filesystem::path find_sidecar(const std::filesystem::path& npz);
 
+/// Whether the file is surely netcl's, whole or cut short, and not some other program's `.json`.
+bool is_netcl_sidecar(const std::filesystem::path& path);
+
 /// netcl's `.json` beside the npz at `path`: its values become `out.attributes`. A missing one is
 /// nothing; a truncated or foreign one is a problem in `out`, never an error.
 void read_sidecar(const std::filesystem::path& path, const ReadOptions& options, Checkpoint& out);

@@ -100,9 +100,27 @@ fs::path find_sidecar(const fs::path& npz) {
   constexpr std::string_view kFirstWords = "{\"optim_state\"";
   std::byte head[kFirstWords.size()];
   const auto source = open_file(shortened);
-  if (!source || !(*source)->read_at(0, head)) return {};
+  if (!source) return shortened;  // what cannot be looked at is not "none": reading it says why
+  if (!(*source)->read_at(0, head)) return {};
   const std::string_view text(reinterpret_cast<const char*>(head), sizeof head);
   return text == kFirstWords ? shortened : fs::path{};
+}
+
+bool is_netcl_sidecar(const fs::path& path) {
+  constexpr std::uint64_t kMaxBytes = std::uint64_t{16} << 20;
+  constexpr std::string_view kFirstWords = "{\"optim_state\"";  // of one that was cut short too
+  const auto source = open_file(path);
+  if (!source) return false;
+  std::string text(std::min<std::uint64_t>((*source)->size_bytes(), kFirstWords.size()), '\0');
+  if (!(*source)->read_at(0, std::as_writable_bytes(std::span(text)))) return false;
+  if (text == kFirstWords) return true;
+  if ((*source)->size_bytes() > kMaxBytes) return false;
+  text.resize((*source)->size_bytes());
+  if (!(*source)->read_at(0, std::as_writable_bytes(std::span(text)))) return false;
+  Tree tree;
+  const auto root = parse_json(text, {}, tree);
+  const auto has = [&](std::string_view key) { return tree.find(*root, key) != nullptr; };
+  return root && tree.kind(*root) == ValueKind::dict && (has("optim_state") || has("config") || has("layers"));
 }
 
 void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& out) {
@@ -118,7 +136,7 @@ void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& 
   const auto text = read_text(sidecar, options.limits);
   // The npz holds the metadata itself, and the sidecar is a copy; where the two differ, whoever saved died
   // between them, or another save's sidecar was put there.
-  if (!out.tree.entries(out.attributes).empty()) {
+  if (out.attributes_inside || !out.tree.entries(out.attributes).empty()) {
     const auto own = to_plain_json(out.tree, out.attributes);
     if (!own || !text || *text != *own) {
       report("stale-sidecar", Severity::warning, std::nullopt,

@@ -456,9 +456,9 @@ std::string json_string(std::string_view text) {
 Result<std::string> to_plain_json(const Tree& tree, ValueId id) { return JsonWriter(tree, false, false).write(id); }
 
 Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dtypes, bool with_attributes,
-                                     bool even_if_flat) {
+                                     bool even_if_flat, bool even_if_none) {
   const Tree& tree = checkpoint.tree;
-  with_attributes = with_attributes && !tree.entries(checkpoint.attributes).empty();
+  with_attributes = with_attributes && (even_if_none || !tree.entries(checkpoint.attributes).empty());
   if (!even_if_flat && is_flat(checkpoint, name_dtypes) && !with_attributes) return std::string();
   CKPT_TRY(const std::string state, JsonWriter(tree, true, name_dtypes).write(checkpoint.root));
   std::string out = fmt::format("{{\"netcl-ckpt\":1,\"state\":{}", state);
@@ -483,6 +483,7 @@ Result<void> decode_structure(std::string_view text, const Limits& limits, Check
   CKPT_TRY(ValueId root, decoder.decode(state->value));
   if (const auto* attributes = json.find(document, "attributes")) {
     CKPT_TRY(checkpoint.attributes, decoder.decode(attributes->value));
+    checkpoint.attributes_inside = true;
   }
   const auto rest = decoder.unused();
   if (!rest.empty() && checkpoint.tree.kind(root) == ValueKind::dict) {

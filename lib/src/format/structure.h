@@ -33,10 +33,11 @@ inline constexpr std::string_view kStructureMember = "__netcl_ckpt__.json";
 inline constexpr std::string_view kStructureKey = "netcl-ckpt";
 
 /// The structure of `checkpoint`, or "" where a flat list of tensors says it all and `even_if_flat` is
-/// not set. `name_dtypes`: write the dtypes that NumPy lacks. `with_attributes`: attributes too.
+/// not set. `name_dtypes`: write the dtypes that NumPy lacks. `with_attributes`: attributes too, and with
+/// `even_if_none` that there are none.
 /// Errors: unsafe for an opaque value; unsupported for a value that contains itself.
 Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dtypes, bool with_attributes,
-                                     bool even_if_flat = false);
+                                     bool even_if_flat = false, bool even_if_none = false);
 
 /// Rebuilds `checkpoint.root` and, where the document has them, its attributes from the flat dict that
 /// root is now. A tensor that the document does not name stays at the top.

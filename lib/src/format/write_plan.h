@@ -46,6 +46,8 @@ struct WritePlan {
 struct LayoutOptions {
   CompressionChoice compression = CompressionChoice::keep;
   bool compact = false;  ///< torch: each tensor gets a storage of its own size
+  /// npz: say that there are no attributes if there are none, so that an earlier sidecar beside it has no say.
+  bool no_sidecar = false;
 };
 Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& options);
 Result<WritePlan> plan_npy(const Checkpoint& checkpoint);

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "base/try.h"
-#include "netcl/ckpt/source.h"
+#include "io/file_source.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -110,7 +110,7 @@ Result<SourcePtr> spool(int fd, const std::string& name) {
   const char* dir = std::getenv("TMPDIR");
   std::string pattern = fmt::format("{}/netcl-ckpt-XXXXXX", dir != nullptr && *dir != '\0' ? dir : "/tmp");
   const int copy = ::mkostemp(pattern.data(), O_CLOEXEC);
-  if (copy < 0) return io_error(errno, name, "cannot make a temporary file to hold it");
+  if (copy < 0) return io_error(errno, name, "cannot make a temporary file to hold it (TMPDIR)");
   ::unlink(pattern.c_str());
   std::vector<std::byte> block(std::size_t{1} << 20);
   std::uint64_t total = 0;
@@ -138,8 +138,9 @@ Result<SourcePtr> spool(int fd, const std::string& name) {
   return SourcePtr(std::make_shared<FileSource>(copy, total, name));
 }
 
-/// Takes `fd`.
-Result<SourcePtr> from_descriptor(int fd, const std::string& name) {
+}  // namespace
+
+Result<SourcePtr> source_of_descriptor(int fd, const std::string& name) {
   struct stat st;
   if (::fstat(fd, &st) != 0) {
     const int number = errno;
@@ -159,13 +160,11 @@ Result<SourcePtr> from_descriptor(int fd, const std::string& name) {
   return copy;
 }
 
-}  // namespace
-
 Result<SourcePtr> open_file(const std::filesystem::path& path) {
   return guarded([&]() -> Result<SourcePtr> {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return io_error(errno, path.string(), "cannot open");
-    return from_descriptor(fd, path.string());
+    return source_of_descriptor(fd, path.string());
   });
 }
 
@@ -173,7 +172,7 @@ Result<SourcePtr> open_standard_input() {
   return guarded([&]() -> Result<SourcePtr> {
     const int fd = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
     if (fd < 0) return io_error(errno, "(standard input)", "cannot open");
-    return from_descriptor(fd, "(standard input)");
+    return source_of_descriptor(fd, "(standard input)");
   });
 }
 

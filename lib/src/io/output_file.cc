@@ -4,10 +4,11 @@
 //                                               ->  linkat(.tmp), rename    replaced file: linkat cannot
 //                                               ->  fsync(dir)
 //
-// O_TMPFILE leaves nothing behind however the process ends. Where the file system lacks it (NFS,
-// some FUSE) the temporary has a name from the start, and a kill -9 can leave it, as it can between linkat and
-// rename; a signal that the caller turns into a clean return cannot. rename(2) without fsync, which is what most savers
-// do, may leave an empty file after a power cut: ext4 guards that case, XFS does not.
+// O_TMPFILE leaves nothing behind however the process ends. If the file system lacks it (NFS, some FUSE), or /proc
+// through which it gets its name is not mounted (a chroot), the temporary has a name from the start, and a kill -9 can
+// leave it, as it can between linkat and rename; a signal that the caller turns into a clean return cannot. rename(2)
+// without fsync, which is what most savers do, may leave an empty file after a power cut: ext4 guards that case, XFS
+// does not.
 //
 // In memory (tmpfs, as /dev/shm is) one lock makes writers of one file take turns, whatever their ranges, and
 // reserving it costs as much as filling it. There the file is mapped once its size is known, and each writer
@@ -17,18 +18,24 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
-#include <random>
+#include <optional>
 
 #include "base/try.h"
+#include "io/file_attributes.h"
+#include "io/file_source.h"
+#include "io/temporary.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -38,16 +45,20 @@ constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::size_t kWorthMappingBytes = std::size_t{64} << 10;
 constexpr std::uint64_t kWorthStartingBytes = std::uint64_t{256} << 10;
 
-constexpr std::string_view kTemporaryPrefix = ".netcl-ckpt-", kTemporarySuffix = ".tmp";
+std::string name_in_proc(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
-std::string random_name() {
-  std::random_device device;
-  return fmt::format("{}{:08x}{:08x}{}", kTemporaryPrefix, device(), device(), kTemporarySuffix);
+/// A write beyond RLIMIT_FSIZE would raise a signal that ends the process; an error can be told.
+bool exceeds_limit(std::uint64_t size_bytes) {
+  struct rlimit limit;
+  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size_bytes <= limit.rlim_cur)
+    return false;
+  errno = EFBIG;
+  return true;
 }
 
-/// Says to remove_abandoned() that somebody still writes it: the kernel's lock ends with the process.
-/// Where a file system has no locks, nothing is taken for abandoned.
-bool lock_temporary(int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) == 0; }
+const char* kind_of(const struct stat& s) {
+  return S_ISFIFO(s.st_mode) ? "a pipe" : S_ISSOCK(s.st_mode) ? "a socket" : "a device";
+}
 
 }  // namespace
 
@@ -58,6 +69,7 @@ struct OutputFile::State {
   int folder = -1;
   int fd = -1;
   std::string temporary;  // its name in the folder; empty while unnamed
+  std::optional<std::uint64_t> synced_bytes;
 
   std::byte* mapped = nullptr;
   std::uint64_t mapped_bytes = 0;
@@ -89,19 +101,21 @@ struct OutputFile::State {
 
   Result<void> open_temporary() {
     fd = ::openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
-    if (fd >= 0) {
-      lock_temporary(fd);
+    if (fd >= 0 && ::access(name_in_proc(fd).c_str(), F_OK) == 0) {
+      ::flock(fd, LOCK_EX | LOCK_NB);  // for the moment at which it has a name: see io/temporary.h
       return {};
     }
     for (int i = 0; i < kTries; ++i) {
-      std::string name = random_name();
+      if (fd >= 0) ::close(fd);
+      std::string name = temporary_name();
       fd = ::openat(folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (fd >= 0) {
-        lock_temporary(fd);
-        temporary = std::move(name);
-        return {};
+      if (fd < 0) {
+        if (errno == EEXIST) continue;
+        return io_error("cannot write into its folder");
       }
-      if (errno != EEXIST) break;
+      if (!claim_temporary(fd)) continue;
+      temporary = std::move(name);
+      return {};
     }
     return io_error("cannot write into its folder");
   }
@@ -118,6 +132,7 @@ struct OutputFile::State {
 
   /// Without it, writing takes the ordinary way.
   void map(std::uint64_t size_bytes) {
+    if (exceeds_limit(size_bytes)) return;
     if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return;
     void* const at = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED) return;
@@ -152,13 +167,12 @@ struct OutputFile::State {
 
   /// Gives the unnamed file the name `name`; EEXIST in errno where that is taken.
   bool link_as(const char* name) const {
-    const std::string self = fmt::format("/proc/self/fd/{}", fd);
-    return ::linkat(AT_FDCWD, self.c_str(), folder, name, AT_SYMLINK_FOLLOW) == 0;
+    return ::linkat(AT_FDCWD, name_in_proc(fd).c_str(), folder, name, AT_SYMLINK_FOLLOW) == 0;
   }
 
   Result<void> name_temporary() {
     for (int i = 0; i < kTries; ++i) {
-      std::string name = random_name();
+      std::string name = temporary_name();
       if (link_as(name.c_str())) {
         temporary = std::move(name);
         return {};
@@ -168,20 +182,50 @@ struct OutputFile::State {
     return io_error("cannot name the temporary file");
   }
 
+  /// Renames the temporary, and refuses to replace, so that two writers cannot overwrite each other unseen.
+  bool rename_to_new(const char* name) {
+    const char* const from = temporary.c_str();
+    if (::renameat2(folder, from, folder, name, RENAME_NOREPLACE) == 0) return true;
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) return false;
+    // NFS has no such flag, but links; FAT through FUSE has neither: there the name is claimed first.
+    if (::linkat(folder, from, folder, name, 0) == 0) {
+      ::unlinkat(folder, from, 0);
+      return true;
+    }
+    if (errno == EEXIST) return false;
+    const int claim = ::openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (claim < 0) return false;
+    ::close(claim);
+    if (::renameat(folder, from, folder, name) == 0) return true;
+    const int number = errno;
+    ::unlinkat(folder, name, 0);
+    errno = number;
+    return false;
+  }
+
   Result<void> put_in_place() {
     const std::string name = target.filename().string();
-    if (!replace) {
-      // link(2) refuses to replace, so two writers cannot overwrite each other unseen.
-      const bool linked =
-          temporary.empty() ? link_as(name.c_str()) : ::linkat(folder, temporary.c_str(), folder, name.c_str(), 0) == 0;
-      if (linked) return {};
-      if (errno == EEXIST) return exists();
-      if (temporary.empty()) return io_error("cannot put it in place");
-    } else if (temporary.empty()) {
-      CKPT_CHECK(name_temporary());
-    }
-    if (::renameat(folder, temporary.c_str(), folder, name.c_str()) != 0) return io_error("cannot put it in place");
+    if (replace && temporary.empty()) CKPT_CHECK(name_temporary());
+    const bool done = replace             ? ::renameat(folder, temporary.c_str(), folder, name.c_str()) == 0
+                      : temporary.empty() ? link_as(name.c_str())
+                                          : rename_to_new(name.c_str());
+    if (!done) return errno == EEXIST ? exists() : io_error("cannot put it in place");
     temporary.clear();
+    return {};
+  }
+
+  /// Where `target` leads: the last of its links. One that leads nowhere is as good as none.
+  Result<void> follow_links() {
+    struct stat st;
+    for (int links = 0; ::lstat(target.c_str(), &st) == 0 && S_ISLNK(st.st_mode); ++links) {
+      errno = ELOOP;
+      if (links == 40) return io_error("cannot follow the link");
+      std::error_code error;
+      const auto next = std::filesystem::read_symlink(target, error);
+      errno = error.value();
+      if (error) return io_error("cannot follow the link");
+      target = target.parent_path() / next;  // an absolute `next` replaces the whole path
+    }
     return {};
   }
 };
@@ -198,50 +242,49 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& target, bool 
     s.shown = target.string();
     s.target = target;
     s.replace = replace;
-    for (int links = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(s.target)); ++links) {
-      errno = ELOOP;
-      if (links == 40) return s.io_error("cannot follow the link");
-      std::error_code error;
-      const auto next = std::filesystem::read_symlink(s.target, error);
-      errno = error.value();
-      if (error) return s.io_error("cannot follow the link");
-      s.target = s.target.parent_path() / next;  // an absolute `next` replaces the whole path
+    struct stat old;
+    const bool present = ::stat(target.c_str(), &old) == 0;
+    if (!present && (errno == ENAMETOOLONG || errno == ELOOP || errno == EIO)) return s.io_error("cannot write");
+    if (present && !S_ISREG(old.st_mode) && !S_ISDIR(old.st_mode)) {
+      auto error = fail(ErrorCode::invalid_argument,
+                        "is {}, which no file may replace; the output '-' is standard output", kind_of(old));
+      error.value().file = s.shown;
+      return error;
     }
+    CKPT_CHECK(s.follow_links());
     const auto parent = s.target.has_parent_path() ? s.target.parent_path() : std::filesystem::path(".");
     s.folder = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s.folder < 0) return s.io_error("cannot open its folder");
-
-    struct stat old;
-    const bool present = ::fstatat(s.folder, s.target.filename().c_str(), &old, 0) == 0;
-    if (present && S_ISDIR(old.st_mode)) {
+    if ((present && S_ISDIR(old.st_mode)) || !s.target.has_filename()) {
       errno = EISDIR;
       return s.io_error("cannot replace it");
     }
     if (present && !replace) return s.exists();
     CKPT_CHECK(s.open_temporary());
-    if (present) {
-      // Ownership first: chown clears set-id bits. Only root may give a file away, so that one may fail.
-      [[maybe_unused]] const int given = ::fchown(s.fd, old.st_uid, old.st_gid);
-      if (::fchmod(s.fd, old.st_mode & 07777) != 0) return s.io_error("cannot keep its permissions");
-    }
+    if (present) CKPT_CHECK(keep_attributes(s.fd, s.target, old, s.shown));
     return OutputFile(std::move(state));
   });
 }
 
-void OutputFile::remove_abandoned(const std::filesystem::path& directory) {
-  std::error_code failed;
-  for (std::filesystem::directory_iterator it(directory, failed), end; !failed && it != end; it.increment(failed)) {
-    const std::string name = it->path().filename().string();
-    if (!name.starts_with(kTemporaryPrefix) || !name.ends_with(kTemporarySuffix)) continue;
-    const int fd = ::open(it->path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) continue;
-    if (lock_temporary(fd)) ::unlink(it->path().c_str());
-    ::close(fd);
-  }
+Result<OutputFile> OutputFile::scratch() {
+  return guarded([&]() -> Result<OutputFile> {
+    auto state = std::make_unique<State>();
+    const char* const folder = std::getenv("TMPDIR");
+    state->shown = folder != nullptr && *folder != '\0' ? folder : "/tmp";
+    state->folder = ::open(state->shown.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (state->folder < 0) return state->io_error("cannot make a temporary file there (TMPDIR)");
+    CKPT_CHECK(state->open_temporary());
+    if (!state->temporary.empty()) ::unlinkat(state->folder, state->temporary.c_str(), 0);
+    state->temporary.clear();
+    return OutputFile(std::move(state));
+  });
 }
+
+void OutputFile::remove_abandoned(const std::filesystem::path& directory) { remove_abandoned_in(directory); }
 
 Result<void> OutputFile::preallocate(std::uint64_t size_bytes) {
   if (size_bytes == 0) return {};
+  if (exceeds_limit(size_bytes)) return state_->io_error(fmt::format("cannot reserve {} bytes", size_bytes));
   if (state_->in_memory()) {
     struct statfs system;
     if (::fstatfs(state_->fd, &system) == 0 && system.f_blocks > 0 &&
@@ -265,6 +308,7 @@ void OutputFile::expect_at_most(std::uint64_t size_bytes) {
 }
 
 Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  if (exceeds_limit(offset_bytes + bytes.size())) return state_->io_error("cannot write");
   CKPT_TRY(const bool written, state_->write_mapped(offset_bytes, bytes));
   if (written) return {};
   const std::uint64_t begin = offset_bytes;
@@ -287,23 +331,34 @@ Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const st
 Result<SourcePtr> OutputFile::reopen(std::uint64_t size_bytes) const {
   state_->unmap();  // pages beyond the cut could not be brought in
   if (::ftruncate(state_->fd, static_cast<off_t>(size_bytes)) != 0) return state_->io_error("cannot write");
-  auto source = open_file(fmt::format("/proc/self/fd/{}", state_->fd));
-  if (!source) source.error().file = state_->shown;
-  return source;
+  const int copy = ::fcntl(state_->fd, F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) return state_->io_error("cannot read it back");
+  return source_of_descriptor(copy, state_->shown);
 }
 
-Result<void> OutputFile::commit(std::uint64_t size_bytes) {
+Result<void> OutputFile::sync(std::uint64_t size_bytes) {
+  State& s = *state_;
+  s.unmap();
+  if (exceeds_limit(size_bytes) || ::ftruncate(s.fd, static_cast<off_t>(size_bytes)) != 0)
+    return s.io_error("cannot write");
+  while (::fsync(s.fd) != 0) {
+    if (errno != EINTR) return s.io_error("cannot write it to the disk");
+  }
+  s.synced_bytes = size_bytes;
+  return {};
+}
+
+Result<void> OutputFile::commit(std::uint64_t size_bytes, bool sync_folder) {
   return guarded([&]() -> Result<void> {
     State& s = *state_;
-    s.unmap();
-    if (::ftruncate(s.fd, static_cast<off_t>(size_bytes)) != 0) return s.io_error("cannot write");
-    while (::fsync(s.fd) != 0) {
-      if (errno != EINTR) return s.io_error("cannot write it to the disk");
-    }
+    if (s.synced_bytes != size_bytes) CKPT_CHECK(sync(size_bytes));
     CKPT_CHECK(s.put_in_place());
     // Some file systems cannot sync a folder; the file itself is safe by now.
-    if (::fsync(s.folder) != 0 && errno != EINVAL && errno != EINTR)
-      return s.io_error("cannot write its folder to the disk");
+    while (sync_folder && ::fsync(s.folder) != 0 && errno != EINVAL) {
+      if (errno != EINTR)
+        return s.io_error(
+            "the new file is in place, but perhaps not after a power cut: cannot write its folder to the disk");
+    }
     return {};
   });
 }

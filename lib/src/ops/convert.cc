@@ -9,6 +9,7 @@
 #include "base/glob.h"
 #include "base/parallel.h"
 #include "base/try.h"
+#include "format/readers.h"
 #include "format/structure.h"
 #include "format/write_plan.h"
 #include "io/output_folder.h"
@@ -18,6 +19,7 @@
 #include "netcl/ckpt/output_file.h"
 #include "ops/architecture.h"
 #include "ops/checkpoint_name.h"
+#include "ops/diff_metadata.h"
 #include "ops/renamer.h"
 #include "ops/unsafe.h"
 #include "ops/write_file.h"
@@ -122,7 +124,24 @@ Result<void> compare(const Tensor& a, const Tensor& b) {
   return {};
 }
 
-/// Compares every tensor of what was written with what it was made from.
+/// Every value of `from` that is no tensor is there again. A format may add values of its own.
+Result<void> verify_values(const Checkpoint& back, const Checkpoint& from, const Limits& limits) {
+  DiffReport report;
+  const std::vector<std::string> none;
+  const NameFilter everything{none, none};
+  Criterion exact;
+  exact.bitwise = true;
+  CKPT_CHECK(diff_metadata(from, back, exact, everything, limits, report));
+  for (const MetadataDiff& d : report.metadata) {
+    if (d.a) {
+      return fail_at(ErrorCode::internal, d.path, std::nullopt, "what was written reads back as {} instead of {}",
+                     d.b.value_or("nothing"), *d.a);
+    }
+  }
+  return {};
+}
+
+/// Compares every tensor and every value of what was written with what it was made from.
 Result<void> verify_written(const Checkpoint& back, const Checkpoint& from, const ConvertOptions& options) {
   CKPT_TRY(const auto expected, list_tensors(from, options.limits));
   CKPT_TRY(const auto found, list_tensors(back, options.limits));
@@ -149,7 +168,7 @@ Result<void> verify_written(const Checkpoint& back, const Checkpoint& from, cons
     }
   });
   if (first) return tl::make_unexpected(*first);
-  return {};
+  return verify_values(back, from, options.limits);
 }
 
 Result<void> drain(const SourcePtr& written, const ConvertOptions& options) {
@@ -163,11 +182,59 @@ Result<void> drain(const SourcePtr& written, const ConvertOptions& options) {
   return {};
 }
 
+/// Whether what lies beside the target, "" for nothing, is netcl's sidecar of an earlier checkpoint.
+/// Errors: io, if that cannot be read.
+Result<bool> is_earlier_sidecar(const fs::path& path) {
+  if (path.empty()) return false;
+  CKPT_TRY([[maybe_unused]] const SourcePtr source, open_file(path));
+  return is_netcl_sidecar(path);
+}
+
+tl::unexpected<Error> not_ours(const fs::path& path) {
+  auto error = fail(ErrorCode::invalid_argument,
+                    "is in the way of the sidecar and no sidecar itself, so it is not replaced; move it away, or keep "
+                    "the metadata inside the npz with --embed-sidecar");
+  error.value().file = path.string();
+  return error;
+}
+
+/// Puts the file in place, and then the sidecar; or removes the one that an earlier checkpoint left (`stale`). The npz
+/// says what its metadata is, so that a reader knows the earlier sidecar for what it is, whenever the process dies.
+Result<void> commit(OutputFile& file, std::uint64_t file_bytes, const fs::path& path, std::optional<OutputFile>& json,
+                    std::uint64_t json_bytes, const fs::path& stale) {
+  if (!json && stale.empty()) return file.commit(file_bytes);
+  if (json) CKPT_CHECK(json->sync(json_bytes));  // what may fail for lack of room, before anything changes
+  if (auto done = file.commit(file_bytes); !done) {
+    done.error().message += "; its sidecar is as it was";
+    return done;
+  }
+  Result<void> done;
+  if (json) {
+    done = json->commit(json_bytes);
+  } else if (std::error_code failed; !fs::remove(stale, failed) && failed) {
+    done = fail(ErrorCode::io, "cannot remove the earlier sidecar, which is ignored: {}", failed.message());
+    done.error().file = stale.string();
+    done.error().os_errno = failed.value();
+  }
+  if (!done) done.error().message.insert(0, fmt::format("'{}' is the new one; ", path.filename().string()));
+  return done;
+}
+
+/// A sidecar that is there and cannot be read is not "no metadata".
+Result<void> require_sidecar(const Checkpoint& in) {
+  for (const Problem& p : in.problems) {
+    if (p.code == "sidecar-unread")
+      return fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}; --no-sidecar goes on without it", p.message);
+  }
+  return {};
+}
+
 Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
   ConvertReport report;
   report.path = out.string();
   report.source_bytes = in.file_bytes;
   CKPT_TRY(report.format, target_format(out, options));
+  CKPT_CHECK(require_sidecar(in));
   const ValueId old_root = in.root;
   auto overflows = std::make_shared<OverflowCount>(0);
   CKPT_CHECK(apply_rules(in, options, overflows));
@@ -177,12 +244,24 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
 
   const bool npz = report.format == Format::npz || report.format == Format::netcl;
   std::optional<std::string> sidecar;
+  const fs::path beside = fs::path(out).replace_extension(".json");
+  const fs::path earlier = options.sink ? fs::path() : find_sidecar(out);  // perhaps one whose name netcl shortened
+  CKPT_TRY(const bool has_sidecar, npz ? is_earlier_sidecar(earlier) : Result<bool>(false));
+  const bool stale = has_sidecar && earlier == beside;
+  if (stale && !options.replace) {
+    auto error = fail(ErrorCode::invalid_argument, "is the sidecar of an earlier checkpoint; --force replaces it");
+    error.value().file = beside.string();
+    return error;
+  }
   if (npz && is_sidecar(in) && !options.embed_sidecar && !options.sink) {
     CKPT_TRY(sidecar, to_plain_json(in.tree, in.attributes));
-    fs::path path = out;
-    report.sidecar = path.replace_extension(".json").string();
+    report.sidecar = beside.string();
+    std::error_code ignored;
+    if (fs::exists(beside, ignored) && !fs::is_empty(beside, ignored) && !is_netcl_sidecar(beside))
+      return not_ours(beside);
   }
   LayoutOptions layout;
+  layout.no_sidecar = has_sidecar;
   layout.compression = options.compression;
   layout.compact = options.compact;
   CKPT_TRY(const WritePlan plan, plan_for(report.format, in, layout));
@@ -213,11 +292,19 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
                 report.overflows);
   };
   if (report.format == Format::npy_folder) {
-    if (options.replace && fs::exists(out) && !fs::is_empty(out) && !is_npy_folder(out))
+    std::error_code missing;
+    const bool full = fs::exists(out, missing) && !fs::is_empty(out, missing) && !missing;
+    if (options.replace && full && !is_npy_folder(out))
       return fail(ErrorCode::invalid_argument, "the folder {} was not written by convert: it is not replaced",
                   out.string());
     CKPT_TRY(OutputFolder folder, OutputFolder::create(out, options.replace));
-    CKPT_TRY(report.file_bytes, write_folder(plan, folder.path(), control));
+    auto written = write_folder(plan, folder.path(), control);
+    if (!written) {  // under its name, not that of the hidden folder
+      std::string& file = written.error().file;
+      if (fs::path(file).parent_path() == folder.path()) file = (out / fs::path(file).filename()).string();
+      return tl::make_unexpected(std::move(written.error()));
+    }
+    report.file_bytes = *written;
     CKPT_CHECK(check_overflows());
     if (options.verify) {
       CKPT_TRY(const Checkpoint back, read_checkpoint(folder.path(), read));
@@ -228,8 +315,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   }
 
   const bool to_sink = static_cast<bool>(options.sink);
-  const fs::path target = to_sink ? fs::temp_directory_path() / "netcl-ckpt-output" : out;
-  CKPT_TRY(OutputFile file, OutputFile::create(target, options.replace || to_sink));
+  CKPT_TRY(OutputFile file, to_sink ? OutputFile::scratch() : OutputFile::create(out, options.replace));
   std::optional<OutputFile> json;
   if (sidecar) {
     CKPT_TRY(OutputFile side, OutputFile::create(*report.sidecar, options.replace));
@@ -248,8 +334,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     CKPT_CHECK(drain(written, options));
     return report;
   }
-  CKPT_CHECK(file.commit(report.file_bytes));
-  if (json) CKPT_CHECK(json->commit(sidecar->size()));
+  CKPT_CHECK(commit(file, report.file_bytes, out, json, sidecar ? sidecar->size() : 0, stale ? beside : ""));
   return report;
 }
 
@@ -259,6 +344,7 @@ Result<ConvertReport> convert(const fs::path& in, const fs::path& out, const Con
   return guarded([&]() -> Result<ConvertReport> {
     ReadOptions read;
     read.limits = options.limits;
+    read.sidecar = options.sidecar;
     CKPT_TRY(Checkpoint checkpoint, read_checkpoint(in, read));
     return convert(std::move(checkpoint), out, options);
   });

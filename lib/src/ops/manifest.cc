@@ -116,8 +116,15 @@ Result<void> add_files(const fs::path& path, std::set<fs::path>& files) {
 
 /// `path` as it is called from `base`, which it must be below.
 Result<std::string> name_from(const fs::path& base, const fs::path& path) {
-  const fs::path relative =
-      fs::absolute(path).lexically_normal().lexically_relative(fs::absolute(base / "").lexically_normal());
+  std::error_code failed;
+  const fs::path whole = fs::absolute(path, failed).lexically_normal();
+  const fs::path from = failed ? fs::path() : fs::absolute(base / "", failed).lexically_normal();
+  if (failed) {
+    auto error = fail(ErrorCode::io, "cannot tell where it is: {}", failed.message());
+    error.value().file = path.string();
+    return error;
+  }
+  const fs::path relative = whole.lexically_relative(from);
   const std::string name = relative.generic_string();
   if (name.empty() || *relative.begin() == "..") {
     auto error = fail(ErrorCode::invalid_argument, "not below the manifest's folder '{}'", base.string());

@@ -6,6 +6,8 @@
 // copy beside a new npz, and the reader knows it by its text, which is not what the npz says.
 #include "netcl/ckpt/save.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <future>
 
@@ -27,6 +29,7 @@ Result<void> write(Checkpoint checkpoint, const fs::path& path, std::optional<Fo
   convert_options.to = format;
   convert_options.compression = options.compression;
   convert_options.jobs = options.jobs;
+  convert_options.verify = options.verify;
   convert_options.cancel = options.cancel;
   convert_options.replace = true;
   CKPT_TRY([[maybe_unused]] const ConvertReport report, convert(std::move(checkpoint), path, convert_options));
@@ -216,6 +219,7 @@ Value EmaState::value() const {
 // ---- in the background ----
 
 struct PendingSave::State {
+  const pid_t owner = ::getpid();
   std::shared_future<Result<void>> outcome;
   bool claimed = false;
 };
@@ -223,16 +227,21 @@ struct PendingSave::State {
 PendingSave::PendingSave(std::unique_ptr<State> state) : state_(std::move(state)) {}
 PendingSave::PendingSave(PendingSave&&) noexcept = default;
 PendingSave::~PendingSave() {
+  // A child after fork() has no thread to wait for.
+  if (state_ && ::getpid() != state_->owner) static_cast<void>(state_.release());
   if (state_ && !state_->claimed && !state_->outcome.get()) std::terminate();
 }
 
 Result<void> PendingSave::wait() {
+  if (!state_) return fail(ErrorCode::invalid_argument, "this save was moved from");
+  if (::getpid() != state_->owner)
+    return fail(ErrorCode::invalid_argument, "this save is process {}'s, and goes on there", state_->owner);
   state_->claimed = true;
   return state_->outcome.get();
 }
 
 bool PendingSave::done() const {
-  return state_->outcome.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  return !state_ || state_->outcome.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
 }
 
 Result<PendingSave> save_async(const Value& state, const fs::path& path, const SaveOptions& options) {

@@ -17,7 +17,7 @@ Result<std::uint64_t> write_folder(const WritePlan& plan, const std::filesystem:
     WritePlan single;
     single.parts.push_back(part);
     CKPT_TRY(const std::uint64_t size, write_file(single, file, one));
-    CKPT_CHECK(file.commit(size));
+    CKPT_CHECK(file.commit(size, false));
     done += size;
   }
   return done;

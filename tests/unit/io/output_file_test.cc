@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -70,6 +73,115 @@ TEST_CASE("output_file: keeps the mode of what it replaces", "[io]") {
   REQUIRE(::stat(target.c_str(), &st) == 0);
   CHECK((st.st_mode & 07777) == 0640);
   CHECK(read_text(target) == "new");
+}
+
+TEST_CASE("output_file: keeps the access list and the attributes of what it replaces", "[io]") {
+  TemporaryFolder folder;
+  const fs::path listed = folder.path / "listed", plain = folder.path / "plain";
+  // Version 2; then tag, permissions, id: the owner rw-, the user 12345 rw-, the group ---, the mask rw-, others ---.
+  const auto entry = [](char tag, char permissions, const char* id) {
+    return std::string{tag, 0, permissions, 0} + std::string(id, 4);
+  };
+  const char* const none = "\xff\xff\xff\xff";
+  const std::string list = std::string("\2\0\0\0", 4) + entry(1, 6, none) + entry(2, 6, "\x39\x30\0\0") +
+                           entry(4, 0, none) + entry(16, 6, none) + entry(32, 0, none);
+  write_text(listed, "old");
+  write_text(plain, "old");
+  REQUIRE(::chmod(plain.c_str(), 0640) == 0);
+  const char* const name = "system.posix_acl_access";
+  if (::setxattr(listed.c_str(), name, list.data(), list.size(), 0) != 0) return;  // a file system without them
+  // What the folder gives to new files is not what the old one had.
+  REQUIRE(::setxattr(folder.path.c_str(), "system.posix_acl_default", list.data(), list.size(), 0) == 0);
+  const bool users = ::setxattr(listed.c_str(), "user.note", "mine", 4, 0) == 0;
+  for (const fs::path& target : {listed, plain}) REQUIRE(write_all(target, true, "new"));
+  char value[256];
+  const ssize_t n = ::getxattr(listed.c_str(), name, value, sizeof value);
+  REQUIRE(n >= 0);
+  CHECK(std::string(value, static_cast<std::size_t>(n)) == list);
+  if (users) {
+    CHECK(::getxattr(listed.c_str(), "user.note", value, sizeof value) == 4);
+    CHECK(std::string_view(value, 4) == "mine");
+  }
+  struct stat st;
+  REQUIRE(::stat(plain.c_str(), &st) == 0);
+  CHECK((st.st_mode & 07777) == 0640);
+  CHECK(::getxattr(plain.c_str(), name, value, sizeof value) < 0);
+}
+
+TEST_CASE("output_file: replaces no device, no pipe and no socket", "[io]") {
+  TemporaryFolder folder;
+  REQUIRE(::mkfifo((folder.path / "pipe").c_str(), 0600) == 0);
+  fs::create_symlink("pipe", folder.path / "link");
+  for (const fs::path& target : {fs::path("/dev/null"), folder.path / "pipe", folder.path / "link"}) {
+    CAPTURE(target);
+    for (const bool replace : {true, false}) {
+      const auto out = OutputFile::create(target, replace);
+      REQUIRE_FALSE(out);
+      CHECK(out.error().code == ErrorCode::invalid_argument);
+      CHECK(out.error().file == target.string());
+    }
+  }
+  CHECK(fs::is_fifo(folder.path / "pipe"));
+  CHECK(folder.num_files() == 2);
+}
+
+TEST_CASE("output_file: beyond the limit on a file's size is an error, not a signal", "[io]") {
+  TemporaryFolder folder;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const struct rlimit limit = {1000, 1000};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    bool right = true;
+    for (const fs::path& target : {folder.path / "a", fs::path("/dev/shm/netcl-ckpt-test-limit")}) {
+      auto out = OutputFile::create(target, true);
+      const std::vector<std::byte> bytes(1001);
+      out->expect_at_most(5000);
+      const auto reserved = out->preallocate(1001), written = out->write_at(0, bytes), synced = out->sync(1001);
+      for (const auto* result : {&reserved, &written, &synced})
+        right = right && !*result && result->error().code == ErrorCode::io && result->error().os_errno == EFBIG;
+    }
+    ::_exit(right ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+}
+
+TEST_CASE("output_file: names of any length are right or an error", "[io]") {
+  TemporaryFolder folder;
+  REQUIRE(write_all(folder.path / std::string(255, 'a'), false, "x"));
+  REQUIRE(write_all(folder.path / std::string(255, 'a'), true, "y"));
+  CHECK(read_text(folder.path / std::string(255, 'a')) == "y");
+  for (const fs::path& target : {folder.path / std::string(256, 'a'), folder.path / std::string(5000, 'a'),
+                                 folder.path / "", folder.path / "a" / ""}) {
+    CAPTURE(target);
+    const auto out = OutputFile::create(target, true);
+    REQUIRE_FALSE(out);
+    CHECK(out.error().code == ErrorCode::io);
+    CHECK(out.error().file == target.string());
+  }
+}
+
+TEST_CASE("output_file: a scratch file is in TMPDIR and leaves nothing", "[io]") {
+  TemporaryFolder folder;
+  const char* const before = ::getenv("TMPDIR");
+  const std::string old = before == nullptr ? "" : before;
+  ::setenv("TMPDIR", folder.path.c_str(), 1);
+  {
+    auto out = OutputFile::scratch();
+    REQUIRE(out);
+    REQUIRE(out->write_at(0, std::as_bytes(std::span("ab", 2))));
+    const auto back = out->reopen(2);
+    REQUIRE(back);
+    CHECK((*back)->size_bytes() == 2);
+    CHECK(folder.num_files() == 0);
+  }
+  ::setenv("TMPDIR", (folder.path / "missing").c_str(), 1);
+  const auto missing = OutputFile::scratch();
+  before == nullptr ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", old.c_str(), 1);
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().os_errno == ENOENT);
+  CHECK(missing.error().file == (folder.path / "missing").string());
 }
 
 TEST_CASE("output_file: a new file gets the mode that umask leaves", "[io]") {

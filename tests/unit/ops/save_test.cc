@@ -1,7 +1,15 @@
 #include "netcl/ckpt/save.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+
 #include "catch.h"
+#include "netcl/ckpt/convert.h"
+#include "netcl/ckpt/format.h"
 #include "netcl/ckpt/inspect.h"
+#include "netcl/ckpt/strip.h"
 #include "sample.h"
 
 using namespace netcl::ckpt;
@@ -98,6 +106,123 @@ TEST_CASE("save: netcl's pair is one commit", "[ops]") {
     REQUIRE(again->checkpoint.problems.size() == 1);
     CHECK(again->checkpoint.problems[0].code == "stale-sidecar");
   }
+}
+
+TEST_CASE("save: what replaces a pair does not keep its sidecar", "[ops]") {
+  namespace fs = std::filesystem;
+  const TemporaryFolder folder;
+  Program p(1);
+  const fs::path npz = folder.path / "run.npz", json = folder.path / "run.json";
+  const auto metadata = [&] {
+    const auto state = load_state(npz);
+    REQUIRE(state);
+    return dump(state->tree, state->attributes);
+  };
+  const auto pair = [&] { REQUIRE(save_checkpoint(p.parameters(), npz, {std::nullopt, Value::dict({{"lr", 0.1}})})); };
+  pair();
+  const std::string old = read_text(json);
+  REQUIRE(save_params(p.parameters(), npz));
+  CHECK_FALSE(fs::exists(json));
+  CHECK(metadata() == "{}");
+  write_text(json, old);  // the process died before it could go
+  CHECK(metadata() == "{}");
+
+  // As netcl writes a pair, whose npz has no metadata of its own.
+  const auto plain = folder.path / "plain.npz";
+  REQUIRE(save_params(p.parameters(), plain));
+  fs::copy_file(plain, npz, fs::copy_options::overwrite_existing);
+  write_text(json, R"({"optim_state": {"t": 3}, "config": null})");
+  CHECK(metadata() != "{}");
+  ConvertOptions replace;
+  CHECK(convert(plain, npz, replace).error().code == ErrorCode::invalid_argument);
+  CHECK(fs::exists(json));
+  replace.replace = true;
+  REQUIRE(convert(plain, npz, replace));
+  CHECK_FALSE(fs::exists(json));
+  CHECK(metadata() == "{}");
+  StripOptions strip;
+  strip.write.replace = true;
+  write_text(json, R"({"optim_state": {"t": 3}})");
+  fs::copy_file(plain, npz, fs::copy_options::overwrite_existing);
+  REQUIRE(strip_optimizer(read_checkpoint(npz).value(), npz, strip));
+  CHECK_FALSE(fs::exists(json));
+  CHECK(metadata() == "{}");
+
+  // Its name is one that netcl shortened: it may be another's, so it stays, and is not read.
+  fs::copy_file(plain, folder.path / "run.v2.npz");
+  fs::remove(npz);
+  write_text(json, R"({"optim_state": {"t": 3}})");
+  CHECK(dump(load_state(folder.path / "run.v2.npz")->tree, load_state(folder.path / "run.v2.npz")->attributes) != "{}");
+  REQUIRE(save_params(p.parameters(), folder.path / "run.v2.npz"));
+  CHECK(fs::exists(json));
+  const auto state = load_state(folder.path / "run.v2.npz");
+  REQUIRE(state);
+  CHECK(dump(state->tree, state->attributes) == "{}");
+  fs::remove(folder.path / "run.v2.npz");
+
+  // A stranger's .json is neither removed nor replaced.
+  for (const char* text : {R"({"mine": 1})", "notes"}) {
+    write_text(json, text);
+    REQUIRE(save_params(p.parameters(), npz));
+    const auto refused = save_checkpoint(p.parameters(), npz, {std::nullopt, Value::dict({{"lr", 0.1}})});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().file == json.string());
+    CHECK(metadata() == "{}");
+    CHECK(read_text(json) == text);
+  }
+  write_text(json, "");  // what a save of netcl's leaves that died at once
+  pair();
+}
+
+TEST_CASE("save: a sidecar that cannot be read is not one that is missing", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1);
+  REQUIRE(save_params(p.parameters(), folder.path / "a"));
+  write_text(folder.path / "a.json", R"({"config": ")" + std::string(1000, 'x') + "\"}");
+  ConvertOptions options;
+  options.limits.max_json_bytes = 1000;
+  const auto refused = convert(folder.path / "a.npz", folder.path / "b.pkl", options);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().to_string().find("--no-sidecar") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder.path / "b.pkl"));
+  options.sidecar = false;
+  CHECK(convert(folder.path / "a.npz", folder.path / "b.pkl", options));
+}
+
+TEST_CASE("save: a pair of which one cannot be replaced says which stands", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1);
+  const auto npz = folder.path / "a.npz";
+  std::filesystem::create_directory(folder.path / "a.json");
+  const auto refused = save_checkpoint(p.parameters(), npz, {std::nullopt, Value::dict({{"lr", 0.1}})});
+  REQUIRE_FALSE(refused);
+  CHECK_FALSE(std::filesystem::exists(npz));
+  CHECK(refused.error().file == (folder.path / "a.json").string());
+}
+
+TEST_CASE("save: a child after fork neither waits for a save nor ends by it", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1);
+  SaveOptions options;
+  std::atomic<bool> go = false;
+  options.on_durable = [&]() -> Result<void> {
+    while (!go) ::usleep(1000);
+    return {};
+  };
+  auto pending = save_async(state_of(p), folder.path / "a", options);
+  REQUIRE(pending);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    const bool refused = !pending->wait();
+    { const PendingSave gone(std::move(*pending)); }
+    ::_exit(refused && !pending->wait() ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+  go = true;
+  CHECK(pending->wait());
 }
 
 TEST_CASE("save: loading is all or nothing, and says all that does not match", "[ops]") {

@@ -136,6 +136,8 @@ struct Checkpoint {
   /// A dict of what lies beside the tensors: netcl's sidecar (`config`, `optim_state`), `.netcl`'s
   /// architecture, safetensors' `__metadata__`.
   ValueId attributes = 0;
+  /// Whether the file says itself what its attributes are, none perhaps: then no sidecar has a say.
+  bool attributes_inside = false;
   /// What verify reads through; filled where ReadOptions::thorough asks for it.
   std::vector<Member> members;
   Problems problems;

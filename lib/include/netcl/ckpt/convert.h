@@ -33,8 +33,9 @@ struct ConvertOptions {
   std::vector<std::string> exclude;
   bool replace = false;        ///< the output may exist
   bool dry_run = false;        ///< plan and report, write nothing
-  bool verify = false;         ///< read the result back and compare every tensor before it takes its place
+  bool verify = false;         ///< read the result back and compare every tensor and value before it takes its place
   bool compact = false;        ///< torch: a view keeps only what it uses, not its whole storage
+  bool sidecar = true;         ///< read netcl's `.json` beside an npz too
   bool embed_sidecar = false;  ///< npz: metadata inside the archive instead of a `.json` beside it
   unsigned jobs = 0;           ///< threads; 0 is one for each core
   /// Called by any thread with bytes done and in all, once for each block.
@@ -56,7 +57,8 @@ struct ConvertReport {
   std::vector<std::string> tensors;    ///< names in the output, in order
 };
 
-/// Writes the checkpoint `in` as `out`, atomically. Input and output may be the same file.
+/// Writes the checkpoint `in` as `out`, atomically. Input and output may be the same file. netcl's sidecar that an
+/// earlier `out` has is replaced or removed with it; a `.json` that is none is never touched.
 /// Errors: everything that reading may give; unsafe where the input would need a pickle's call;
 /// unsupported, naming the tensor or value that the target cannot hold; invalid_argument where `out`
 /// exists and may not be replaced, or two tensors would get one name; io; cancelled. Nothing is left

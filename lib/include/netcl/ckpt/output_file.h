@@ -12,18 +12,22 @@
 namespace netcl::ckpt {
 
 /// A file that appears under its name complete, or not at all. Bytes go to an unnamed temporary file
-/// in the target's folder (a hidden random name where the file system has no O_TMPFILE); commit()
+/// in the target's folder (a hidden random name if the file system has no O_TMPFILE); commit()
 /// makes them durable and puts them in place in one step. Destroyed without commit(), it leaves
 /// nothing behind and the target as it was.
 /// Threads: write_at() may be called concurrently; everything else by one thread.
 class OutputFile {
  public:
-  /// `replace`: whether an existing target may be replaced; its permissions are kept. A symbolic link
-  /// is followed, so that the file it points to is replaced and the link stays.
-  /// Errors: io; invalid_argument where the target exists and `replace` is false.
+  /// `replace`: whether an existing target may be replaced; its owner, permissions, access list and attributes are
+  /// kept. A symbolic link is followed, so that the file it points to is replaced and the link stays.
+  /// Errors: io; invalid_argument if the target exists and `replace` is false, or is a device, a pipe or a socket.
   static Result<OutputFile> create(const std::filesystem::path& target, bool replace);
 
-  /// Removes what writers that were killed left in a directory; what is still being written stays.
+  /// A file without a name, in TMPDIR, that is there to be read back with reopen(). It cannot be committed.
+  /// Errors: io.
+  static Result<OutputFile> scratch();
+
+  /// Removes what writers that were killed left in a directory, files and folders; what is still being written stays.
   static void remove_abandoned(const std::filesystem::path& directory);
 
   OutputFile(OutputFile&&) noexcept;
@@ -44,9 +48,15 @@ class OutputFile {
   /// Lifetime: independent of this object.
   Result<SourcePtr> reopen(std::uint64_t size_bytes) const;
 
-  /// Cuts the file to `size_bytes`, syncs it, puts it in place of the target and syncs the folder.
-  /// Errors: io; invalid_argument where the target appeared meanwhile and `replace` is false.
-  Result<void> commit(std::uint64_t size_bytes);
+  /// Cuts the file to `size_bytes` and syncs it: all of commit() that takes time or room.
+  /// Errors: io.
+  Result<void> sync(std::uint64_t size_bytes);
+
+  /// Cuts the file to `size_bytes`, syncs it unless that is done, puts it in place of the target and syncs the folder.
+  /// Errors: io; invalid_argument if the target appeared meanwhile and `replace` is false. The target is then as it
+  /// was; if only the folder could not be synced, the new file is in place, and the message says so.
+  /// Without `sync_folder` the caller syncs the folder, once for many files.
+  Result<void> commit(std::uint64_t size_bytes, bool sync_folder = true);
 
  private:
   struct State;

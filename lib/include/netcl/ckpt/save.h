@@ -90,6 +90,7 @@ struct SaveOptions {
   /// Stored while training; `fast` or `best` for the checkpoint that is kept.
   CompressionChoice compression = CompressionChoice::none;
   unsigned jobs = 0;                          ///< threads; 0 is one for each core
+  bool verify = false;                        ///< read it back and compare before it takes its place
   const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, nothing changed
   /// Called when the new file is durable, in the thread that wrote it. What it returns, the save returns.
   std::function<Result<void>()> on_durable;
@@ -201,13 +202,14 @@ Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& sco
 
 /// A save that goes on while the program does. Errors never get lost: wait() gives them; a handle that is
 /// destroyed without wait() waits, and where the save failed ends the program with std::terminate(), as an
-/// exception does that nobody catches.
+/// exception does that nobody catches. In a child after fork() it neither waits nor ends anything.
 class PendingSave {
  public:
   PendingSave(PendingSave&&) noexcept;
   PendingSave& operator=(PendingSave&&) = delete;
   ~PendingSave();
   /// Returns when the save is done. A second call returns the same.
+  /// Errors: of the save; invalid_argument in a child after fork().
   Result<void> wait();
   bool done() const;
 

@@ -34,6 +34,9 @@ int run(Options& options) {
   }
   for (const CheckpointInfo& c : report->skipped)
     log_warning(fmt::format("{}: skipped, {}", c.path.string(), validity_text(c)));
+  if (report->by_time) {
+    log_warning(fmt::format("{}: its name has no number; it is the newest by its time", report->found->path.string()));
+  }
   Output out;
   if (options.common.json) {
     render_json(directory, *report, out);

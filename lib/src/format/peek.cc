@@ -32,6 +32,21 @@ Result<void> check_extents(const ZipDirectory& directory) {
   return {};
 }
 
+/// A zip without an array and without values is no checkpoint, however whole it is: torch.save that raised half-way
+/// leaves one that holds only "step_200/version", and documents and packages are zips too.
+Result<void> require_content(const ZipDirectory& directory) {
+  bool torch = false;
+  for (const ZipMember& m : directory.members) {
+    if (m.name.ends_with(".npy") || m.name == kStructureMember) return {};
+    torch = torch || m.name.ends_with("/version") || m.name.ends_with("/byteorder") ||
+            m.name.ends_with("/.format_version") || m.name.find("/data/") != std::string::npos ||
+            m.name.find("/.data/") != std::string::npos;
+  }
+  if (directory.comment.starts_with("{\"netcl-ckpt\"")) return {};
+  if (torch) return fail(ErrorCode::truncated, "holds no data.pkl: the save was cut short");
+  return fail(ErrorCode::unsupported, "is a zip that holds no array, and so no checkpoint");
+}
+
 class NpzPeek {
  public:
   NpzPeek(const SourcePtr& source, const ZipDirectoryPtr& directory, const PeekOptions& options, Checkpoint& out)
@@ -149,6 +164,7 @@ Result<Checkpoint> peek(const std::filesystem::path& path, const PeekOptions& op
     if (options.values) CKPT_CHECK(read_torch_zip(source, directory, read, out));
     return out;
   }
+  CKPT_CHECK(require_content(*directory));
   if (options.values) CKPT_CHECK(NpzPeek(source, directory, options, out).read());
   CKPT_CHECK(peek_sidecar(path, options, out));
   return out;

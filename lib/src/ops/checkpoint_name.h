@@ -13,14 +13,17 @@ namespace netcl::ckpt {
 
 /// What a checkpoint's name tells.
 struct NameNumbers {
-  std::optional<std::uint64_t> step;
-  std::optional<std::uint64_t> epoch;
-  Metrics metrics;  ///< "val_loss=0.25"
+  std::optional<std::uint64_t> step;   ///< a word says so
+  std::optional<std::uint64_t> epoch;  ///< likewise
+  std::optional<std::uint64_t> last;   ///< the last number of a name that has neither
+  bool apart = false;  ///< whether `last` stands for itself ("model_20"), not behind letters ("resnet50")
+  std::string series;  ///< the name with "#" in the place of `last`
+  Metrics metrics;     ///< "val_loss=0.25"
 };
 
 /// Names in use: a word for a step or an epoch, perhaps one of "-_=." and digits, anywhere in the name;
-/// "checkpoint" and "ckpt" count as such words at its end. `name` is without an extension.
-/// "resnet50" and "model_2" have no such word: they are no steps.
+/// "checkpoint" and "ckpt" count as such words at its end. Without one the last number that is not a date, a decimal, a
+/// metric, a version, a rank or "2 of 5". `name` is without an extension.
 NameNumbers parse_checkpoint_name(std::string_view name);
 
 /// `name`, with its extension, against a pattern with `{step}`, `{epoch}` or both; nothing where it does not match.
@@ -28,6 +31,9 @@ std::optional<NameNumbers> match_checkpoint_name(std::string_view name, std::str
 
 /// True where `pattern` has a place for a number and could be a file's name.
 bool is_name_pattern(std::string_view pattern);
+
+/// True if two steps or epochs never get one name: "{step}{epoch}.npz" gives 1, 23 and 12, 3 the same.
+bool tells_numbers_apart(std::string_view pattern);
 
 /// The format that is written under this name, by its extension; nothing where that says none.
 std::optional<Format> written_format(const std::filesystem::path& path);

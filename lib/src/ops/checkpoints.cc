@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <set>
 #include <tuple>
 
@@ -23,6 +24,7 @@
 #include "format/readers.h"
 #include "io/directory_lock.h"
 #include "model/scalar.h"
+#include "netcl/ckpt/format.h"
 #include "netcl/ckpt/manifest.h"
 #include "netcl/ckpt/verify.h"
 #include "ops/checkpoint_name.h"
@@ -42,6 +44,8 @@ tl::unexpected<Error> io_error(const fs::path& path, int code, std::string_view 
   return tl::make_unexpected(std::move(e));
 }
 
+constexpr std::string_view kPrunedPrefix = ".netcl-ckpt-pruned-";
+
 /// 64 bits of nanoseconds end in the year 2262, a file's time need not: the last one stands for all after it.
 std::int64_t nanoseconds(const timespec& t) {
   std::int64_t out = 0;
@@ -52,6 +56,26 @@ std::int64_t nanoseconds(const timespec& t) {
   }
   return out;
 }
+
+constexpr int kMaxFolderDepth = 4;  // a checkpoint's own: iter_0001000/mp_rank_00/model_optim_rng.pt
+
+/// The regular files below a folder, sorted; links are not followed, hidden folders are passed over.
+Result<std::vector<fs::path>> files_below(const fs::path& folder) {
+  std::vector<fs::path> out;
+  std::error_code failed;
+  for (fs::recursive_directory_iterator it(folder, failed), end; !failed && it != end; it.increment(failed)) {
+    std::error_code ignored;
+    const bool hidden = it->path().filename().string().starts_with('.');
+    if (it.depth() >= kMaxFolderDepth || (hidden && it->is_directory(ignored))) it.disable_recursion_pending();
+    if (fs::is_regular_file(it->symlink_status(ignored))) out.push_back(it->path());
+  }
+  if (failed) return io_error(folder, failed.value(), "cannot read the directory");
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// Whether a file of a folder is one to look at.
+bool is_part(const fs::path& file) { return checkpoint_stem(file.filename().string()) || file.extension() == ".bin"; }
 
 /// Size and time of all files below a folder; links are not followed.
 void measure_folder(CheckpointInfo& info) {
@@ -64,23 +88,84 @@ void measure_folder(CheckpointInfo& info) {
   }
 }
 
-/// The numbers of a name that is a checkpoint's; nothing for other names.
-std::optional<NameNumbers> recognise(const std::string& name, bool folder, const std::string& pattern) {
-  if (!pattern.empty()) return match_checkpoint_name(name, pattern);
-  if (!folder) {
-    const auto stem = checkpoint_stem(name);
-    return stem ? std::optional(parse_checkpoint_name(*stem)) : std::nullopt;
+/// A folder whose name is but a number may be a checkpoint (020000/pretrained_model/) or the run of that number, which
+/// holds checkpoints of its own.
+bool is_checkpoint_folder(const fs::path& folder) {
+  const auto files = files_below(folder);
+  if (!files) return true;  // looking at it says why
+  bool any = false;
+  for (const fs::path& file : *files) {
+    if (!is_part(file)) continue;
+    any = true;
+    for (const fs::path& name : file.lexically_relative(folder)) {
+      const NameNumbers numbers = parse_checkpoint_name(name.stem().string());
+      if (numbers.step || numbers.epoch) return false;
+    }
   }
-  NameNumbers numbers = parse_checkpoint_name(name);
-  // tmp-checkpoint-1000 is where transformers writes before it renames.
-  const bool numbered = (numbers.step || numbers.epoch) && !name.starts_with("tmp");
-  return numbered ? std::optional(std::move(numbers)) : std::nullopt;
+  return any;
+}
+
+/// The numbers of a name that may be a checkpoint's; nothing for other names.
+std::optional<NameNumbers> recognise(const fs::path& path, bool folder, const std::string& pattern) {
+  const std::string name = path.filename().string();
+  if (!pattern.empty()) return match_checkpoint_name(name, pattern);
+  if (folder) {
+    NameNumbers numbers = parse_checkpoint_name(name);
+    // tmp-checkpoint-1000 is where transformers writes before it renames.
+    if (name.starts_with("tmp")) return std::nullopt;
+    const bool named = numbers.step || numbers.epoch;
+    const bool counts = named || (numbers.last && numbers.apart && is_checkpoint_folder(path));
+    return counts ? std::optional(std::move(numbers)) : std::nullopt;
+  }
+  if (const auto stem = checkpoint_stem(name)) return parse_checkpoint_name(*stem);
+  // Chainer's snapshot_iter_1000 has no extension, and .bin is many things: their content tells.
+  const bool bin = path.extension() == ".bin";
+  if (!bin && name.find('.') != name.npos) return std::nullopt;
+  NameNumbers numbers = parse_checkpoint_name(bin ? path.stem().string() : name);
+  const bool counts = (numbers.step || numbers.epoch || (numbers.last && numbers.apart)) && looks_like_checkpoint(path);
+  return counts ? std::optional(std::move(numbers)) : std::nullopt;
+}
+
+/// Of two files of one number the model is the checkpoint, and its optimizer comes along.
+bool is_optimizer_file(const fs::path& path) {
+  return path.extension() == ".pdopt" || path.filename().string().find("optim") != std::string::npos;
 }
 
 auto order_of(const CheckpointInfo& c) {
-  const int kind = !c.numbered ? 0 : c.step ? 2 : 1;
-  const std::uint64_t number = kind == 2 ? *c.step : kind == 1 ? *c.epoch : 0;
-  return std::tuple(kind, number, c.modified_ns, c.path);
+  const std::uint64_t number = c.numbered_by == NumberedBy::nothing ? 0
+                               : c.numbered_by == NumberedBy::epoch ? *c.epoch
+                                                                    : *c.step;
+  return std::tuple(c.numbered_by, number, !is_optimizer_file(c.path), c.modified_ns, c.path);
+}
+
+struct Found {
+  CheckpointInfo info;
+  NameNumbers numbers;
+};
+
+/// What the names say, once all are known: a number that no word explains is a series' where there is another of it.
+std::vector<CheckpointInfo> number(std::vector<Found> found) {
+  std::map<std::string, std::set<std::uint64_t>> series;
+  for (const Found& f : found) {
+    if (f.numbers.last) series[f.numbers.series].insert(*f.numbers.last);
+  }
+  std::vector<CheckpointInfo> out;
+  for (auto& [info, numbers] : found) {
+    const bool one_of_many = numbers.last && series[numbers.series].size() > 1;
+    info.step = numbers.step;
+    info.epoch = numbers.epoch;
+    info.metrics = std::move(numbers.metrics);
+    if (numbers.last && (numbers.apart || one_of_many)) info.step = numbers.last;
+    info.numbered_by = numbers.step ? NumberedBy::step
+                       : info.step  ? NumberedBy::number
+                       : info.epoch ? NumberedBy::epoch
+                                    : NumberedBy::nothing;
+    info.numbered = numbers.step || numbers.epoch || (one_of_many && numbers.apart && !info.is_folder);
+    out.push_back(std::move(info));
+  }
+  std::sort(out.begin(), out.end(),
+            [](const CheckpointInfo& a, const CheckpointInfo& b) { return order_of(a) < order_of(b); });
+  return out;
 }
 
 /// All checkpoints by name, oldest first. `linked` receives the names that links in the directory point to.
@@ -90,28 +175,28 @@ Result<std::vector<CheckpointInfo>> scan(const fs::path& directory, const ScanOp
     return fail(ErrorCode::invalid_argument, "the pattern '{}' is no file name with {{step}} or {{epoch}} in it",
                 options.pattern);
   }
-  std::vector<CheckpointInfo> out;
+  std::vector<Found> found;
   std::error_code failed;
   for (fs::directory_iterator it(directory, failed), end; !failed && it != end; it.increment(failed)) {
-    const std::string name = it->path().filename().string();
     std::error_code ignored;
     if (linked != nullptr && it->is_symlink(ignored)) {
       const fs::path target = fs::read_symlink(it->path(), ignored).lexically_normal();
       linked->insert((target.filename().empty() ? target.parent_path() : target).filename().string());
     }
+    if (it->path().filename().string().starts_with('.')) continue;
     struct stat s;
-    if (name.starts_with('.') || ::stat(it->path().c_str(), &s) != 0) continue;
+    if (::stat(it->path().c_str(), &s) != 0) {
+      // A link that leads nowhere, or what was removed meanwhile.
+      if (errno == ENOENT || errno == ELOOP || errno == ENOTDIR) continue;
+      return io_error(it->path(), errno, "cannot look at it");
+    }
     const bool folder = S_ISDIR(s.st_mode);
     if (!folder && !S_ISREG(s.st_mode)) continue;  // a pipe would block
-    auto numbers = recognise(name, folder, options.pattern);
+    auto numbers = recognise(it->path(), folder, options.pattern);
     if (!numbers) continue;
     CheckpointInfo info;
     info.path = it->path();
     info.is_folder = folder;
-    info.step = numbers->step;
-    info.epoch = numbers->epoch;
-    info.numbered = info.step || info.epoch;
-    info.metrics = std::move(numbers->metrics);
     info.modified_ns = nanoseconds(s.st_mtim);
     if (folder) {
       measure_folder(info);
@@ -120,12 +205,10 @@ Result<std::vector<CheckpointInfo>> scan(const fs::path& directory, const ScanOp
       info.changed_ns = nanoseconds(s.st_ctim);
       info.inode = s.st_ino;
     }
-    out.push_back(std::move(info));
+    found.push_back({std::move(info), std::move(*numbers)});
   }
   if (failed) return io_error(directory, failed.value(), "cannot read the directory");
-  std::sort(out.begin(), out.end(),
-            [](const CheckpointInfo& a, const CheckpointInfo& b) { return order_of(a) < order_of(b); });
-  return out;
+  return number(std::move(found));
 }
 
 // ---- looking at one ---------------------------------------------------------------------------------
@@ -186,6 +269,21 @@ void take_values(const Tree& tree, ValueId dict, bool loose, CheckpointInfo& inf
   }
 }
 
+/// Whether it was the machine that did not let us look, and not the checkpoint: no permission, EIO, too many open
+/// files. What was removed meanwhile is gone, and no reason to stop.
+bool could_not_look(const CheckpointInfo& c) {
+  if (!c.defect || c.defect->code != ErrorCode::io) return false;
+  const int number = c.defect->os_errno;
+  return number != ENOENT && number != ENOTDIR && number != ESTALE;
+}
+
+/// The first of `list` that could not be looked at, as an error.
+Result<void> require_looks(std::span<const CheckpointInfo> list) {
+  const auto it = std::find_if(list.begin(), list.end(), could_not_look);
+  if (it == list.end()) return {};
+  return tl::make_unexpected(*it->defect);
+}
+
 Validity validity_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::truncated:
@@ -224,7 +322,14 @@ void look_at_file(const fs::path& path, const ScanOptions& options, CheckpointIn
   peek.values = options.values && !info.is_folder;
   peek.wanted = is_wanted;
   const auto opened = peek_checkpoint(path, peek);
-  if (!opened) return set_defect(info, opened.error());
+  if (!opened) {
+    Error error = opened.error();
+    // Of a file that is cut within its first bytes these no longer say what it was.
+    constexpr std::uint64_t kMagicBytes = 4;
+    if (error.code == ErrorCode::unsupported && !info.is_folder && info.size_bytes < kMagicBytes)
+      error.code = ErrorCode::truncated;
+    return set_defect(info, std::move(error));
+  }
   info.validity = Validity::valid;
   take_problems(opened->problems, info);
   if (peek.values) {
@@ -253,23 +358,72 @@ Result<Tree> read_json(const fs::path& path, const Limits& limits, ValueId& root
   return tree;
 }
 
-/// A sharded model's index, {"weight_map": {tensor: file}}: every file that it names is there.
+Error missing(std::string member, std::string message) {
+  Error e;
+  e.code = ErrorCode::truncated;
+  e.message = std::move(message);
+  e.member = std::move(member);
+  return e;
+}
+
+/// A sharded model's index, {"weight_map": {tensor: file}}: every file that it names is there, and has that tensor.
 void check_index(const fs::path& index, const ScanOptions& options, CheckpointInfo& info) {
   ValueId root = 0;
   const auto tree = read_json(index, options.limits, root);
   if (!tree) return set_defect(info, tree.error());
   const Tree::Entry* map = tree->find(root, "weight_map");
   if (map == nullptr || tree->kind(map->value) != ValueKind::dict) return;
+  std::map<std::string, std::set<std::string>> shards;
   for (const Tree::Entry& e : tree->entries(map->value)) {
-    if (tree->kind(e.value) != ValueKind::string) continue;
-    const std::string shard(tree->text(e.value));
+    if (tree->kind(e.value) != ValueKind::string || tree->kind(e.key) != ValueKind::string) continue;
+    shards[std::string(tree->text(e.value))].emplace(tree->text(e.key));
+  }
+  for (auto& [shard, tensors] : shards) {
+    if (shard.find('/') != shard.npos) continue;
+    const fs::path path = index.parent_path() / shard;
     std::error_code ignored;
-    if (shard.find('/') != shard.npos || fs::exists(index.parent_path() / shard, ignored)) continue;
-    Error e2;
-    e2.code = ErrorCode::truncated;
-    e2.message = "the index names this file, which is missing";
-    e2.member = shard;
-    return set_defect(info, std::move(e2));
+    if (!fs::exists(path, ignored))
+      return set_defect(info, missing(shard, "the index names this file, which is missing"));
+    ReadOptions read;
+    read.limits = options.limits;
+    read.sidecar = false;
+    const auto opened = read_checkpoint(path, read);
+    const auto named = opened ? list_tensors(*opened, options.limits) : tl::make_unexpected(opened.error());
+    if (!named) {
+      set_defect(info, named.error());
+      if (info.defect->member.empty()) info.defect->member = shard;
+      return;
+    }
+    for (const NamedTensor& t : *named) tensors.erase(t.name);
+    if (!tensors.empty())
+      return set_defect(info,
+                        missing(*tensors.begin(), fmt::format("the index has it in '{}', where it is not", shard)));
+  }
+}
+
+/// torch.distributed.checkpoint: .metadata, which is written last, names the files that each rank wrote. The names
+/// stand in its pickle as they are.
+void check_distributed(const fs::path& folder, bool has_files, const ScanOptions& options, CheckpointInfo& info) {
+  constexpr std::string_view kEnd = ".distcp";
+  constexpr std::uint64_t kMaxMetadataBytes = std::uint64_t{64} << 20;
+  const fs::path path = folder / ".metadata";
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) {
+    if (has_files) set_defect(info, missing(".metadata", "is missing, which is written last"));
+    return;
+  }
+  const auto source = open_file(path);
+  if (!source) return set_defect(info, source.error());
+  if ((*source)->size_bytes() > kMaxMetadataBytes) return;
+  std::string text((*source)->size_bytes(), '\0');
+  if (auto read = (*source)->read_at(0, std::as_writable_bytes(std::span(text))); !read)
+    return set_defect(info, read.error());
+  for (std::size_t end = text.find(kEnd); end != text.npos; end = text.find(kEnd, end + 1)) {
+    std::size_t begin = end;
+    while (begin > 0 && (text[begin - 1] == '_' || (text[begin - 1] >= '0' && text[begin - 1] <= '9'))) --begin;
+    const std::string file = text.substr(begin, end + kEnd.size() - begin);
+    if (file.starts_with("__") && !fs::exists(folder / file, ignored))
+      return set_defect(info, missing(file, "the metadata names this file, which is missing"));
   }
 }
 
@@ -289,36 +443,53 @@ void take_trainer_state(const fs::path& path, const Limits& limits, CheckpointIn
   }
 }
 
-/// A folder is valid where each checkpoint in it is, and there is one.
+/// What the Trainer of transformers leaves beside the model; trainer_state.json is the last that it writes.
+bool lacks_trainer_state(const std::set<std::string>& names) {
+  const bool trainer =
+      names.contains("training_args.bin") || (names.contains("optimizer.pt") && names.contains("scheduler.pt"));
+  return trainer && !names.contains("trainer_state.json");
+}
+
+/// A folder is valid if it is whole: each checkpoint in it is, there is one, and nothing that the others name is
+/// missing.
 void look_at_folder(const ScanOptions& options, CheckpointInfo& info) {
-  std::vector<fs::path> files;
-  std::error_code failed;
-  for (fs::directory_iterator it(info.path, failed), end; !failed && it != end; it.increment(failed)) {
-    std::error_code ignored;
-    if (it->is_regular_file(ignored)) files.push_back(it->path());
+  const auto files = files_below(info.path);
+  if (!files) return set_defect(info, files.error());
+  std::set<std::string> names;  // of its own files
+  std::set<fs::path> distributed;
+  for (const fs::path& file : *files) {
+    if (file.parent_path() == info.path) names.insert(file.filename().string());
+    if (file.extension() == ".distcp" || file.filename() == ".metadata") distributed.insert(file.parent_path());
   }
-  if (failed) return set_defect(info, io_error(info.path, failed.value(), "cannot read the directory").value());
-  std::sort(files.begin(), files.end());
-  Validity all = Validity::unknown;
-  for (const fs::path& file : files) {
+  bool any = false;
+  const auto whole = [&](const std::string& member) {
+    if (info.validity == Validity::valid) return any = true;
+    if (info.defect && info.defect->member.empty()) info.defect->member = member;
+    return false;
+  };
+  for (const fs::path& file : *files) {
     const std::string name = file.filename().string();
     if (name == "trainer_state.json" && options.values) take_trainer_state(file, options.limits, info);
     if (name.ends_with(".index.json")) {
       info.validity = Validity::valid;
       check_index(file, options, info);
-    } else if (checkpoint_stem(name) || file.extension() == ".bin") {
+    } else if (is_part(file)) {
       look_at_file(file, options, info);
     } else {
       continue;
     }
-    if (info.validity != Validity::valid) {
-      if (info.defect && info.defect->member.empty()) info.defect->member = name;
-      return;
-    }
-    all = Validity::valid;
+    if (!whole(file.lexically_relative(info.path).string())) return;
   }
-  info.validity = all;
-  if (all == Validity::valid) return;
+  for (const fs::path& folder : distributed) {
+    info.validity = Validity::valid;
+    const bool has_files =
+        std::any_of(files->begin(), files->end(), [](const fs::path& f) { return f.extension() == ".distcp"; });
+    check_distributed(folder, has_files, options, info);
+    if (!whole(folder.lexically_relative(info.path).string())) return;
+  }
+  if (any && lacks_trainer_state(names))
+    return set_defect(info, missing("trainer_state.json", "is missing, which the Trainer writes last"));
+  if (any) return;
   Error e;
   e.code = ErrorCode::unsupported;
   e.message = "holds no file of a format that is read here";
@@ -335,11 +506,12 @@ void look_at_all(std::vector<CheckpointInfo>& list, const ScanOptions& options,
 
 // ---- the best ---------------------------------------------------------------------------------------
 
-LatestReport best_of(std::vector<CheckpointInfo> list, const LatestOptions& options) {
+Result<LatestReport> best_of(std::vector<CheckpointInfo> list, const LatestOptions& options) {
   ScanOptions quick = options.scan;
   quick.check = Check::quick;
   quick.values = true;
   look_at_all(list, quick);
+  CKPT_CHECK(require_looks(list));
   std::reverse(list.begin(), list.end());  // of equal ones the newest
   LatestReport report;
   std::vector<CheckpointInfo> candidates;
@@ -354,7 +526,10 @@ LatestReport best_of(std::vector<CheckpointInfo> list, const LatestOptions& opti
     return is_better(*options.best, *metric_of(a, options.best->metric), *metric_of(b, options.best->metric));
   });
   for (CheckpointInfo& info : candidates) {
-    if (options.scan.check == Check::full) look_at(info, options.scan);
+    if (options.scan.check == Check::full) {
+      look_at(info, options.scan);
+      CKPT_CHECK(require_looks({&info, 1}));
+    }
     if (info.validity == Validity::valid) {
       report.found = std::move(info);
       break;
@@ -371,16 +546,22 @@ bool contains_word(std::string_view text, std::initializer_list<std::string_view
 /// The sidecar that goes with an npz: of its own name, and surely netcl's.
 std::optional<fs::path> own_sidecar(const fs::path& npz) {
   const fs::path sidecar = find_sidecar(npz);
-  if (sidecar.empty() || sidecar.stem() != npz.stem()) return std::nullopt;
-  constexpr std::string_view kFirstWords = "{\"optim_state\"";  // of a torn one too
-  const auto source = open_file(sidecar);
-  std::string head(kFirstWords.size(), '\0');
-  if (source && (*source)->read_at(0, std::as_writable_bytes(std::span(head))) && head == kFirstWords) return sidecar;
-  ValueId root = 0;
-  const auto tree = read_json(sidecar, {}, root);
-  const bool ours = tree && tree->kind(root) == ValueKind::dict &&
-                    (tree->find(root, "optim_state") != nullptr || tree->find(root, "config") != nullptr);
-  return ours ? std::optional(sidecar) : std::nullopt;
+  if (sidecar.empty() || sidecar.stem() != npz.stem() || !is_netcl_sidecar(sidecar)) return std::nullopt;
+  return sidecar;
+}
+
+/// What an earlier run that was interrupted left of the folders that it removed.
+Result<void> remove_rests(const fs::path& directory) {
+  std::error_code failed;
+  std::vector<fs::path> rests;
+  for (fs::directory_iterator it(directory, failed), end; !failed && it != end; it.increment(failed)) {
+    if (it->path().filename().string().starts_with(kPrunedPrefix)) rests.push_back(it->path());
+  }
+  for (const fs::path& rest : rests) {
+    fs::remove_all(rest, failed);
+    if (failed) return io_error(rest, failed.value(), "cannot remove the rest of a pruned checkpoint");
+  }
+  return {};
 }
 
 }  // namespace
@@ -449,10 +630,16 @@ Result<LatestReport> latest_checkpoint(const fs::path& directory, const LatestOp
     CKPT_TRY(auto list, scan(directory, options.scan, nullptr));
     if (options.best) return best_of(std::move(list), options);
     LatestReport report;
+    const auto unnumbered = std::count_if(list.begin(), list.end(),
+                                          [](const CheckpointInfo& c) { return c.numbered_by == NumberedBy::nothing; });
     for (; !list.empty(); list.pop_back()) {
       CheckpointInfo& info = list.back();
-      if (!options.any) look_at(info, options.scan);
+      if (!options.any) {
+        look_at(info, options.scan);
+        CKPT_CHECK(require_looks({&info, 1}));
+      }
       if (options.any || info.validity == Validity::valid) {
+        report.by_time = info.numbered_by == NumberedBy::nothing && unnumbered > 1;
         report.found = std::move(info);
         break;
       }
@@ -474,12 +661,15 @@ Result<void> remove_checkpoint(const CheckpointInfo& info) {
       if (read_manifest(manifest)) ::unlink(manifest.c_str());
       return {};
     }
-    const fs::path gone = info.path.parent_path() / (".netcl-ckpt-pruned-" + info.path.filename().string());
+    // Of a long name the end goes: 255 bytes are all that a file's may have.
+    const std::string name = (std::string(kPrunedPrefix) + info.path.filename().string()).substr(0, 255);
+    const fs::path gone = info.path.parent_path() / name;
     std::error_code failed;
-    fs::remove_all(gone, failed);  // of an earlier, interrupted run
+    fs::remove_all(gone, failed);
     if (!failed) fs::rename(info.path, gone, failed);
-    if (!failed) fs::remove_all(gone, failed);
     if (failed) return io_error(info.path, failed.value(), "cannot remove it");
+    fs::remove_all(gone, failed);
+    if (failed) return io_error(gone, failed.value(), "cannot remove the rest of a pruned checkpoint");
     return {};
   });
 }
@@ -492,6 +682,8 @@ Result<PruneReport> prune_held(const fs::path& directory, const PruneOptions& op
     scanning.values = options.retention.keep_best || index != nullptr;
     CKPT_TRY(auto list, scan(directory, scanning, &linked));
     look_at_all(list, scanning, index);
+    CKPT_CHECK(require_looks(list));
+    if (options.remove) CKPT_CHECK(remove_rests(directory));
 
     const auto verdicts = apply_retention(list, options.retention);
     PruneReport report;

@@ -4,6 +4,8 @@
 // first the new one is durable, then old ones go.
 #include "netcl/ckpt/manager.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <limits>
@@ -49,6 +51,18 @@ struct CheckpointManager::State {
   const fs::path directory;
   const ManagerOptions options;
   const DirectoryLock lock;
+  const pid_t owner = ::getpid();
+
+  /// The state of a manager that may be used; one that was moved from has none, one in a child after fork() has no
+  /// lock, and perhaps a save under way whose thread it lacks.
+  static Result<State*> of(const std::unique_ptr<State>& state) {
+    if (!state) return fail(ErrorCode::invalid_argument, "this manager was moved from");
+    if (::getpid() != state->owner) {
+      return fail(ErrorCode::invalid_argument, "this manager is process {}'s; a child after fork() opens its own",
+                  state->owner);
+    }
+    return state.get();
+  }
 
   std::atomic<bool> requested = false;
   static_assert(std::atomic<bool>::is_always_lock_free, "request_save() is called in signal handlers");
@@ -141,6 +155,7 @@ struct CheckpointManager::State {
     SaveOptions save_options;
     save_options.compression = compression;
     save_options.jobs = options.jobs;
+    save_options.verify = true;  // before older ones go for it
     save_options.on_durable = [this]() -> Result<void> {
       const std::lock_guard held(mutex);
       tidied = guarded([&] { return tidy(); });
@@ -163,7 +178,13 @@ struct CheckpointManager::State {
     latest.scan.check = Check::full;  // it is about to be read as a whole
     latest.best = best;
     CKPT_TRY(LatestReport report, latest_checkpoint(directory, latest));
-    if (!report.found) return std::nullopt;
+    // Only what is torn or damaged is surely no checkpoint: whoever begins anew for any other reason overwrites a run.
+    if (!report.found) {
+      for (const CheckpointInfo& c : report.skipped) {
+        if (c.validity == Validity::unknown && c.defect) return tl::make_unexpected(*c.defect);
+      }
+      return std::nullopt;
+    }
     CKPT_TRY(Checkpoint checkpoint, read_checkpoint(report.found->path));
     keep(report.found->path.filename().string());
     last_step = report.found->step;  // the run goes on from here
@@ -174,7 +195,10 @@ struct CheckpointManager::State {
 
 CheckpointManager::CheckpointManager(std::unique_ptr<State> state) : state_(std::move(state)) {}
 CheckpointManager::CheckpointManager(CheckpointManager&&) noexcept = default;
-CheckpointManager::~CheckpointManager() = default;
+CheckpointManager::~CheckpointManager() {
+  // In a child the thread of a save that is under way is not there to wait for, nor to let go of what it holds.
+  if (state_ && ::getpid() != state_->owner) static_cast<void>(state_.release());
+}
 
 Result<CheckpointManager> CheckpointManager::open(const fs::path& directory, ManagerOptions options) {
   return guarded([&]() -> Result<CheckpointManager> {
@@ -182,6 +206,12 @@ Result<CheckpointManager> CheckpointManager::open(const fs::path& directory, Man
       return fail(ErrorCode::invalid_argument,
                   "the pattern '{}' is no file name with {{step}} or {{epoch}} in it and an extension of a format "
                   "that is written, as 'iter_{{step}}.npz'",
+                  options.pattern);
+    }
+    if (!tells_numbers_apart(options.pattern)) {
+      return fail(ErrorCode::invalid_argument,
+                  "the pattern '{}' gives different steps or epochs one name; put something between the numbers, as in "
+                  "'e{{epoch}}-s{{step}}.npz'",
                   options.pattern);
     }
     std::error_code failed;
@@ -201,37 +231,50 @@ Result<CheckpointManager> CheckpointManager::open(const fs::path& directory, Man
 Result<bool> CheckpointManager::maybe_save(std::uint64_t step, std::uint64_t epoch, const Value& state,
                                            const Metrics& metrics) {
   return guarded([&]() -> Result<bool> {
-    if (!state_->is_due(step, epoch)) return false;
-    CKPT_CHECK(state_->save(step, epoch, state, metrics, state_->options.compression, state_->options.async));
+    CKPT_TRY(State * own, State::of(state_));
+    if (!own->is_due(step, epoch)) return false;
+    CKPT_CHECK(own->save(step, epoch, state, metrics, own->options.compression, own->options.async));
     return true;
   });
 }
 
 Result<void> CheckpointManager::save_final(std::uint64_t step, std::uint64_t epoch, const Value& state,
                                            const Metrics& metrics) {
-  return guarded([&] { return state_->save(step, epoch, state, metrics, state_->options.final_compression, false); });
+  return guarded([&]() -> Result<void> {
+    CKPT_TRY(State * own, State::of(state_));
+    return own->save(step, epoch, state, metrics, own->options.final_compression, false);
+  });
 }
 
 Result<std::optional<Restored>> CheckpointManager::restore_latest() {
-  return guarded([&] { return state_->restore(std::nullopt); });
+  return guarded([&]() -> Result<std::optional<Restored>> {
+    CKPT_TRY(State * own, State::of(state_));
+    return own->restore(std::nullopt);
+  });
 }
 
 Result<std::optional<Restored>> CheckpointManager::restore_best() {
   return guarded([&]() -> Result<std::optional<Restored>> {
-    const auto& best = state_->options.retention.keep_best;
+    CKPT_TRY(State * own, State::of(state_));
+    const auto& best = own->options.retention.keep_best;
     if (!best) return fail(ErrorCode::invalid_argument, "retention.keep_best does not say what is best");
-    return state_->restore(best);
+    return own->restore(best);
   });
 }
 
 void CheckpointManager::protect(std::uint64_t step, std::uint64_t epoch) {
-  state_->keep(format_checkpoint_name(state_->options.pattern, step, epoch));
+  if (State::of(state_)) state_->keep(format_checkpoint_name(state_->options.pattern, step, epoch));
 }
 
 Result<void> CheckpointManager::wait() {
-  return guarded([&] { return state_->wait(); });
+  return guarded([&]() -> Result<void> {
+    CKPT_TRY(State * own, State::of(state_));
+    return own->wait();
+  });
 }
 
-void CheckpointManager::request_save() noexcept { state_->requested = true; }
+void CheckpointManager::request_save() noexcept {
+  if (state_) state_->requested = true;
+}
 
 }  // namespace netcl::ckpt

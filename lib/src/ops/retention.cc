@@ -11,29 +11,30 @@
 namespace netcl::ckpt {
 namespace {
 
-/// The files of one step or epoch: a range of the list.
+/// The files of one step or epoch.
 struct RetentionGroup {
-  std::size_t begin = 0;
-  std::size_t end = 0;
+  std::vector<std::size_t> members;  // in the list
   std::uint64_t number = 0;
-  bool valid = false;
+  bool valid = true;
   bool unknown = false;
   std::optional<double> metric;
 };
 
-std::uint64_t number_of(const CheckpointInfo& c) { return c.step ? *c.step : c.epoch.value_or(0); }
+std::uint64_t number_of(const CheckpointInfo& c) {
+  return c.numbered_by == NumberedBy::epoch ? c.epoch.value_or(0) : c.step.value_or(0);
+}
 
-std::vector<RetentionGroup> group(std::span<const CheckpointInfo> list, bool by_step, const Retention& retention) {
+std::vector<RetentionGroup> group(std::span<const CheckpointInfo> list, NumberedBy by, const Retention& retention) {
   std::vector<RetentionGroup> groups;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const CheckpointInfo& c = list[i];
-    if (!c.numbered || c.step.has_value() != by_step) continue;
+    if (!c.numbered || c.numbered_by != by) continue;
     if (groups.empty() || groups.back().number != number_of(c)) {
-      groups.push_back({i, i, number_of(c), false, false, std::nullopt});
+      groups.push_back({{}, number_of(c), true, false, std::nullopt});
     }
     RetentionGroup& g = groups.back();
-    g.end = i + 1;
-    g.valid |= c.validity == Validity::valid;
+    g.members.push_back(i);
+    g.valid &= c.validity == Validity::valid;  // a model without its optimizer is half a checkpoint
     g.unknown |= c.validity == Validity::unknown || c.validity == Validity::unchecked;
     if (!retention.keep_best || c.validity != Validity::valid) continue;
     const auto metric = metric_of(c, retention.keep_best->metric);
@@ -74,7 +75,7 @@ void judge(std::vector<RetentionGroup>& groups, const Retention& retention, std:
       verdict = {false, "old"};
     }
     valid_after += g.valid;
-    for (std::size_t k = g.begin; k < g.end; ++k) verdicts[k] = verdict;
+    for (const std::size_t k : g.members) verdicts[k] = verdict;
   }
 }
 
@@ -91,8 +92,11 @@ bool is_better(const BestBy& by, double a, double b) { return by.higher ? a > b 
 
 std::vector<RetentionVerdict> apply_retention(std::span<const CheckpointInfo> checkpoints, const Retention& retention) {
   std::vector<RetentionVerdict> verdicts(checkpoints.size(), {true, "its name has no number"});
-  for (const bool by_step : {false, true}) {
-    std::vector<RetentionGroup> groups = group(checkpoints, by_step, retention);
+  for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+    if (checkpoints[i].numbered_by == NumberedBy::number) verdicts[i].reason = "its number may be no step";
+  }
+  for (const NumberedBy by : {NumberedBy::number, NumberedBy::epoch, NumberedBy::step}) {
+    std::vector<RetentionGroup> groups = group(checkpoints, by, retention);
     judge(groups, retention, verdicts);
   }
   return verdicts;

@@ -20,8 +20,8 @@ struct RetentionVerdict {
   const char* reason = "";  ///< static text: "last", "best", "broken", …
 };
 
-/// What stays of `checkpoints`, which are oldest first and have been looked at. Steps and epochs are judged
-/// apart, as if each had a directory of its own; all files of one number together.
+/// What stays of `checkpoints`, which are oldest first and have been looked at. Steps, epochs and numbers
+/// that no word explains are judged apart, as if each had a directory of its own; all files of one number together.
 std::vector<RetentionVerdict> apply_retention(std::span<const CheckpointInfo> checkpoints, const Retention& retention);
 
 /// Removes one checkpoint: its file, then netcl's sidecar; or a folder, which disappears in one step.

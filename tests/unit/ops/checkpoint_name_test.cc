@@ -27,6 +27,7 @@ TEST_CASE("checkpoint_name: the names that programs give", "[ops]") {
       {"model_2", {}, {}},
       {"best", {}, {}},
       {"yolov8", {}, {}},
+      {"run_20240105-123456", {}, {}},
       {"checkpoint-2024-01-05", {}, {}},
       {"checkpoint_3_of_5", {}, {}},
       {"epoch_3.5", {}, {}},
@@ -42,6 +43,63 @@ TEST_CASE("checkpoint_name: the names that programs give", "[ops]") {
     CHECK(found.step == c.step);
     CHECK(found.epoch == c.epoch);
   }
+}
+
+TEST_CASE("checkpoint_name: without a word the last number", "[ops]") {
+  const struct {
+    const char* name;
+    std::optional<std::uint64_t> last;
+    bool apart;
+  } cases[] = {
+      {"model_0019999", 19999, true},
+      {"G_20000", 20000, true},
+      {"0001000_adapters", 1000, true},
+      {"29", 29, true},
+      {"checkpoint_4_30000", 30000, true},
+      {"net-d0_10_4000", 4000, true},
+      {"snapshot-10-final", 10, true},
+      {"ema_0.9999_100000", 100000, true},
+      {"model_5000.ema", 5000, true},
+      {"resnet50", 50, false},
+      {"model10", 10, false},
+      {"model_300-v1", 300, true},
+      // Named: no other number counts.
+      {"step=400-v1", {}, false},
+      {"iter_1000", {}, false},
+      {"epoch_3_of_8", {}, false},
+      // No steps.
+      {"best", {}, false},
+      {"checkpoint-2024-01-05", {}, false},
+      {"run_2024-01-05_12-30-59", {}, false},
+      {"run_20240105-123456", {}, false},
+      {"checkpoint_3_of_5", {}, false},
+      {"model-00001-of-00002", {}, false},
+      {"loss=3", {}, false},
+      {"mp_rank_00", {}, false},
+      {"lr_0.5", {}, false},
+      {"3rd", {}, false},
+      {"x_18446744073709551616", {}, false},
+      {"", {}, false},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.name);
+    const NameNumbers found = parse_checkpoint_name(c.name);
+    CHECK(found.last == c.last);
+    CHECK(found.apart == c.apart);
+  }
+  CHECK(parse_checkpoint_name("net-d0_10_4000").series == "net-d0_10_#");
+}
+
+TEST_CASE("checkpoint_name: patterns that give two numbers one name", "[ops]") {
+  for (const char* pattern : {"{step}{epoch}.npz", "{step}{step}.npz", "{step}0.npz", "0{step}{epoch}"}) {
+    CAPTURE(pattern);
+    CHECK_FALSE(tells_numbers_apart(pattern));
+  }
+  for (const char* pattern : {"iter_{step}.npz", "e{epoch}-s{step}.npz", "{step}-{step}.npz", "{epoch}.npz"}) {
+    CAPTURE(pattern);
+    CHECK(tells_numbers_apart(pattern));
+  }
+  CHECK_FALSE(match_checkpoint_name("1-2.npz", "{step}-{step}.npz"));
 }
 
 TEST_CASE("checkpoint_name: metrics stand as key=number", "[ops]") {

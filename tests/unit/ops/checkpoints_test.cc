@@ -22,6 +22,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string written(const WritePlan& plan) {
+  const TemporaryFolder folder;
+  auto file = OutputFile::create(folder.path / "out", false);
+  const auto size = write_file(plan, *file, {});
+  REQUIRE(size);
+  REQUIRE(file->commit(*size));
+  return read_text(folder.path / "out");
+}
+
 /// A small training checkpoint as the save functions write it: values in the archive's structure.
 std::string npz_bytes(std::uint64_t epoch = 0, Metrics metrics = {}) {
   Checkpoint c = checkpoint_of({});
@@ -37,14 +46,26 @@ std::string npz_bytes(std::uint64_t epoch = 0, Metrics metrics = {}) {
       entry("metrics", c.tree.add_dict(numbers)),
   };
   c.root = c.tree.add_dict(root);
-  const TemporaryFolder folder;
-  auto file = OutputFile::create(folder.path / "out", false);
   const auto plan = plan_npz(c, {});
   REQUIRE(plan);
-  const auto size = write_file(*plan, *file, {});
-  REQUIRE(size);
-  REQUIRE(file->commit(*size));
-  return read_text(folder.path / "out");
+  return written(*plan);
+}
+
+std::string zip_bytes(const std::vector<std::pair<std::string, std::string>>& members) {
+  WritePlan plan;
+  plan.zip = true;
+  for (const auto& [name, content] : members) {
+    WritePart part;
+    part.name = name;
+    part.head = content;
+    plan.parts.push_back(std::move(part));
+  }
+  return written(plan);
+}
+
+std::string safetensors_bytes(const std::string& name) {
+  const std::string header = fmt::format(R"({{"{}":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}}})", name);
+  return le<std::uint64_t>(header.size()) + header + "x";
 }
 
 std::vector<std::string> names(const std::vector<CheckpointInfo>& list) {
@@ -136,6 +157,158 @@ TEST_CASE("checkpoints: the latest is the newest that is whole", "[ops]") {
   any.any = true;
   CHECK(latest(folder.path, any) == "iter_4.npz");
   CHECK_FALSE(latest_checkpoint(folder.path / "missing"));
+}
+
+TEST_CASE("checkpoints: what holds no checkpoint is never the newest valid one", "[ops]") {
+  const struct {
+    const char* what;
+    std::string bytes;
+    Validity validity;
+  } cases[] = {
+      {"torch.save that raised", zip_bytes({{"step_200/version", "3\n"}}), Validity::broken},
+      {"the same of a later torch", zip_bytes({{"step_200/.format_version", "1"}, {"step_200/byteorder", "little"}}),
+       Validity::broken},
+      {"np.savez() of nothing", zip_bytes({}), Validity::unknown},
+      {"a document", zip_bytes({{"word/document.xml", "<w/>"}, {"[Content_Types].xml", "<t/>"}}), Validity::unknown},
+      {"torch.package", zip_bytes({{"p/code/model.py", "import os"}, {"p/extern_modules", ""}}), Validity::unknown},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.what);
+    const TemporaryFolder folder;
+    write_text(folder.path / "step_100.npz", npz_bytes());
+    for (const char* name : {"step_200.pt", "step_300.npz"}) write_text(folder.path / name, c.bytes);
+    CHECK(latest(folder.path) == "step_100.npz");
+    const auto list = list_checkpoints(folder.path);
+    REQUIRE(list);
+    CHECK(list->back().validity == c.validity);
+    prune(folder.path, {1, 0, std::nullopt});
+    CHECK(folder.num_files() == 3);
+  }
+  // One whose values are all in the structure is one.
+  const TemporaryFolder folder;
+  write_text(folder.path / "step_1.npz",
+             zip_bytes({{"__netcl_ckpt__.json", R"({"netcl-ckpt":1,"state":{"step":3}})"}}));
+  CHECK(latest(folder.path) == "step_1.npz");
+}
+
+TEST_CASE("checkpoints: without a word the last number of a name is the step", "[ops]") {
+  const std::string bytes = npz_bytes();
+  const struct {
+    std::vector<const char*> names;  // each older than the one before
+    const char* newest;
+    std::optional<std::uint64_t> step;
+    bool by_time;
+  } cases[] = {
+      {{"model_0019999.pth", "model_0009999.pth", "last.pth"}, "model_0019999.pth", 19999, false},
+      {{"G_8000.pth", "G_20000.pth"}, "G_20000.pth", 20000, false},
+      {{"0001000_adapters.safetensors", "adapters.safetensors"}, "0001000_adapters.safetensors", 1000, false},
+      {{"model9.pt", "model10.pt"}, "model10.pt", 10, false},
+      {{"29.pdparams", "29.pdopt", "9.pdparams"}, "29.pdparams", 29, false},
+      {{"ckpt_12.pth.tar", "ckpt_3.pth.tar"}, "ckpt_12.pth.tar", 12, false},
+      {{"snapshot_iter_1000", "snapshot_iter_900", "log_2000.txt"}, "snapshot_iter_1000", 1000, false},
+      {{"iter_5.npz", "model_70.npz"}, "iter_5.npz", 5, false},  // a word is surer than a number
+      {{"epoch_5.npz", "model_70.npz"}, "epoch_5.npz", std::nullopt, false},
+      {{"best.pt", "final.pt"}, "best.pt", std::nullopt, true},
+      {{"resnet50.pt", "yolo.pt"}, "resnet50.pt", std::nullopt, true},
+      {{"only.pt"}, "only.pt", std::nullopt, false},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.newest);
+    const TemporaryFolder folder;
+    auto time = fs::file_time_type::clock::now();
+    for (const char* name : c.names) {
+      write_text(folder.path / name, bytes);
+      fs::last_write_time(folder.path / name, time -= std::chrono::hours(1));
+    }
+    LatestOptions options;
+    options.scan.values = false;
+    const auto report = latest_checkpoint(folder.path, options);
+    REQUIRE(report);
+    REQUIRE(report->found);
+    CHECK(report->found->path.filename() == c.newest);
+    CHECK(report->found->step == c.step);
+    CHECK(report->by_time == c.by_time);
+  }
+}
+
+TEST_CASE("checkpoints: prune takes a number for a step only in a series, and a pair as one", "[ops]") {
+  const std::string bytes = npz_bytes();
+  const Retention last{1, 0, std::nullopt};
+  const TemporaryFolder folder;
+  SECTION("a series goes, lone numbers stay") {
+    for (const char* name : {"model_0009999.pth", "model_0019999.pth", "resnet_50.pth", "resnet18.pth", "resnet34.pth"})
+      write_text(folder.path / name, bytes);
+    prune(folder.path, last);
+    CHECK(left(folder.path) ==
+          std::vector<std::string>{"model_0019999.pth", "resnet18.pth", "resnet34.pth", "resnet_50.pth"});
+  }
+  SECTION("a pair of which one half is broken does not push out a whole one") {
+    for (const char* name : {"9.pdparams", "9.pdopt", "19.pdparams", "19.pdopt", "29.pdparams"})
+      write_text(folder.path / name, bytes);
+    write_text(folder.path / "29.pdopt", bytes.substr(0, 50));
+    prune(folder.path, last);
+    CHECK(left(folder.path) == std::vector<std::string>{"19.pdopt", "19.pdparams", "29.pdopt", "29.pdparams"});
+  }
+  SECTION("a folder that is but a number may be a run of its own") {
+    for (const char* run : {"1", "2"}) {
+      fs::create_directory(folder.path / run);
+      write_text(folder.path / run / "model.npz", bytes);
+    }
+    prune(folder.path, last);
+    CHECK(folder.num_files() == 2);
+    write_text(folder.path / "2" / "iter_5.npz", bytes);
+    CHECK(latest(folder.path) == "1");
+  }
+}
+
+TEST_CASE("checkpoints: a folder is whole or it is not valid", "[ops]") {
+  const TemporaryFolder folder;
+  const std::string bytes = npz_bytes();
+  const auto put = [&](const fs::path& file, std::string_view text) {
+    fs::create_directories((folder.path / file).parent_path());
+    write_text(folder.path / file, text);
+  };
+  const auto newest = [&] { return latest(folder.path); };
+  put("iter_0000500/mp_rank_00/model_optim_rng.npz", bytes);
+  CHECK(newest() == "iter_0000500");
+  put("iter_0001000/mp_rank_00/model_optim_rng.npz", bytes);
+  put("iter_0001000/mp_rank_01/model_optim_rng.npz", bytes.substr(0, 99));
+  CHECK(newest() == "iter_0000500");
+
+  for (const char* name : {"optimizer.pt", "scheduler.pt", "model.npz"}) put(fs::path("checkpoint-2000") / name, bytes);
+  CHECK(newest() == "iter_0000500");
+  put("checkpoint-2000/trainer_state.json", R"({"log_history": []})");
+  CHECK(newest() == "checkpoint-2000");
+
+  put("step_3000/a.safetensors", safetensors_bytes("a"));
+  put("step_3000/b.safetensors", safetensors_bytes("b"));
+  put("step_3000/model.safetensors.index.json", R"({"weight_map": {"a": "b.safetensors", "b": "b.safetensors"}})");
+  CHECK(newest() == "checkpoint-2000");
+  put("step_3000/model.safetensors.index.json", R"({"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}})");
+  CHECK(newest() == "step_3000");
+
+  put("step_4000/__0_0.distcp", bytes);
+  CHECK(newest() == "step_3000");
+  put("step_4000/.metadata", "(S'__0_0.distcp'\nS'__1_0.distcp'\nt.");
+  CHECK(newest() == "step_3000");
+  put("step_4000/__1_0.distcp", bytes);
+  CHECK(newest() == "step_4000");
+}
+
+TEST_CASE("checkpoints: the rest of a pruned folder goes with the next prune", "[ops]") {
+  const TemporaryFolder folder;
+  write_text(folder.path / "iter_1.npz", npz_bytes());
+  fs::create_directory(folder.path / ".netcl-ckpt-pruned-checkpoint-5");
+  write_text(folder.path / ".netcl-ckpt-pruned-checkpoint-5" / "model.npz", "half");
+  prune(folder.path, {1, 0, std::nullopt});
+  CHECK(folder.num_files() == 1);
+  const std::string longest = "step_1_" + std::string(248, 'x');
+  for (const std::string& name : {longest, std::string("step_2")}) {
+    fs::create_directory(folder.path / name);
+    write_text(folder.path / name / "model.npz", npz_bytes());
+  }
+  prune(folder.path, {1, 0, std::nullopt});
+  CHECK(left(folder.path) == std::vector<std::string>{"step_2"});
 }
 
 TEST_CASE("checkpoints: a flipped byte is found where all is read", "[ops]") {

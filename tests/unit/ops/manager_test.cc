@@ -168,6 +168,86 @@ TEST_CASE("manager: only one at a time holds a directory, and a dead one holds n
   open(folder.path);
 }
 
+TEST_CASE("manager: a child after fork does not hold the directory, and its copy does nothing", "[ops]") {
+  const TemporaryFolder folder;
+  ManagerOptions options;
+  options.every_steps = 1;
+  options.async = true;
+  for (int i = 0; i < 20; ++i) {  // at some moment of a save
+    std::optional<CheckpointManager> manager(open(folder.path, options));
+    save(*manager, static_cast<std::uint64_t>(i + 1));
+    ::usleep(static_cast<useconds_t>(i * 50));
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(20);
+      Program p;
+      const bool refused = !manager->maybe_save(99, 0, p.state()) && !manager->wait() && !manager->restore_latest();
+      manager->request_save();
+      manager.reset();
+      ::_exit(refused ? 0 : 1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    REQUIRE(manager->wait());
+    CHECK_FALSE(CheckpointManager::open(folder.path));  // still the parent's
+  }
+}
+
+TEST_CASE("manager: what cannot be looked at is not \"none\"", "[ops]") {
+  const TemporaryFolder folder;
+  ManagerOptions options;
+  options.every_steps = 1;
+  options.retention.keep_last = 1;
+  CheckpointManager manager = open(folder.path, options);
+  save(manager, 2);
+  write_text(folder.path / "iter_3.npz", read_text(folder.path / "iter_2.npz"));
+  fs::permissions(folder.path / "iter_3.npz", fs::perms::none);
+  fs::permissions(folder.path, fs::perms::all);
+  const auto as_nobody = [&](auto check) {  // root may read everything
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit((::geteuid() != 0 || (::setgid(65534) == 0 && ::setuid(65534) == 0)) && check() ? 0 : 1);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  };
+  const auto refused = [](const auto& result) { return !result && result.error().os_errno == EACCES; };
+  CHECK(as_nobody([&] { return refused(latest_checkpoint(folder.path)); }));
+  CHECK(as_nobody([&] {
+    LatestOptions best;
+    best.best = BestBy{"loss", false};
+    return refused(latest_checkpoint(folder.path, best));
+  }));
+  CHECK(as_nobody([&] {
+    PruneOptions prune;
+    prune.retention.keep_last = 1;
+    return refused(prune_checkpoints(folder.path, prune));
+  }));
+  const TemporaryFolder other;
+  fs::permissions(other.path, fs::perms::all);
+  fs::copy_file(folder.path / "iter_2.npz", other.path / "iter_2.npz");
+  fs::permissions(other.path / "iter_2.npz", fs::perms::none);
+  CHECK(as_nobody([&] {
+    auto own = CheckpointManager::open(other.path, options);
+    return own && refused(own->restore_latest());
+  }));
+  CHECK(as_nobody([&] {  // saved it is, and the error told; the older one stays
+    auto own = CheckpointManager::open(other.path, options);
+    Program p;
+    const auto saved = own->maybe_save(3, 0, p.state());
+    return refused(saved) && fs::exists(other.path / "iter_3.npz");
+  }));
+  CHECK(steps_in(other.path) == Steps{2, 3});
+  for (const char* name : {"iter_2.npz", "iter_3.npz"}) fs::remove(folder.path / name);
+  // One that is of no format that is read here, or over a limit, is no reason to begin anew.
+  write_text(folder.path / "iter_1.npz", "some other program's file");
+  const auto unknown = manager.restore_latest();
+  REQUIRE_FALSE(unknown);
+  CHECK(unknown.error().file == (folder.path / "iter_1.npz").string());
+  write_text(folder.path / "iter_1.npz", "PK\3\4");
+  CHECK_FALSE(restored(manager.restore_latest()));
+}
+
 TEST_CASE("manager: an error is told once, and the save stays due", "[ops]") {
   const TemporaryFolder folder;
   ManagerOptions options;
@@ -214,7 +294,8 @@ TEST_CASE("manager: an error is told once, and the save stays due", "[ops]") {
 
 TEST_CASE("manager: refuses what cannot work", "[ops]") {
   const TemporaryFolder folder;
-  for (const char* pattern : {"", "iter.npz", "{step}", "{step}.ckpt", "a/{step}.npz", ".{step}.npz"}) {
+  for (const char* pattern : {"", "iter.npz", "{step}", "{step}.ckpt", "a/{step}.npz", ".{step}.npz",
+                              "{step}{epoch}.npz", "{step}{step}.npz", "{step}0.npz"}) {
     INFO(pattern);
     ManagerOptions options;
     options.pattern = pattern;
@@ -223,7 +304,13 @@ TEST_CASE("manager: refuses what cannot work", "[ops]") {
     CHECK(manager.error().code == ErrorCode::invalid_argument);
   }
   auto manager = open(folder.path);
-  CHECK_FALSE(manager.restore_best());
+  CheckpointManager heir(std::move(manager));
+  Program p;
+  CHECK_FALSE(manager.maybe_save(1, 0, p.state()));
+  CHECK_FALSE(manager.wait());
+  manager.request_save();
+  manager.protect(1);
+  CHECK_FALSE(heir.restore_best());
   write_text(folder.path / "file", "");
   CHECK_FALSE(CheckpointManager::open(folder.path / "file"));
   if (::geteuid() != 0) {  // root writes everywhere

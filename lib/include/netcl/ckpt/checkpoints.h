@@ -33,13 +33,22 @@ enum class Check : std::uint8_t {
 
 using Metrics = std::vector<std::pair<std::string, double>>;
 
+/// What of a checkpoint's name orders it among others, in this order.
+enum class NumberedBy : std::uint8_t {
+  nothing,  ///< its time alone
+  number,   ///< the last number, which no word explains: model_0019999.pth
+  epoch,
+  step,
+};
+
 /// One checkpoint of a directory: a file, or a folder of files that belong together.
 struct CheckpointInfo {
   std::filesystem::path path;
   bool is_folder = false;
   std::optional<std::uint64_t> step;
   std::optional<std::uint64_t> epoch;
-  /// Whether step or epoch are from the name: only such are ordered by them, and ever pruned.
+  NumberedBy numbered_by = NumberedBy::nothing;
+  /// Whether the name surely says a step or an epoch, by a word or as one of a series: only such are ever pruned.
   bool numbered = false;
   std::int64_t modified_ns = 0;  ///< since 1970
   std::int64_t changed_ns = 0;   ///< the same of its inode, which nobody can set; 0 of a folder
@@ -55,15 +64,16 @@ struct ScanOptions {
   Check check = Check::quick;
   /// Also read step, epoch and metrics out of the checkpoints, where the names do not say them.
   bool values = true;
-  /// Name with `{step}` or `{epoch}` for a number: only such are checkpoints. Without it the names in
-  /// use are known: iter_1000.npz, epoch_12.pt, checkpoint-1000/, epoch=3-step=500-val_loss=0.2.ckpt.
+  /// Name with `{step}` or `{epoch}` for a number: only such are checkpoints. Without it the names in use are known:
+  /// iter_1000.npz, epoch_12.pt, checkpoint-1000/, epoch=3-step=500-val_loss=0.2.ckpt; else the last number is the
+  /// step.
   std::string pattern;
   /// Threads; 0 is one for each core.
   unsigned jobs = 0;
 };
 
-/// All checkpoints in `directory`, oldest first: those without numbers by time, then those with an epoch
-/// alone, then those with a step; equal ones by time and name. Hidden files are passed over.
+/// All checkpoints in `directory`, oldest first: those without numbers by time, then those with a number that no word
+/// explains, those with an epoch alone, those with a step; equal ones by time and name. Hidden files are passed over.
 /// Errors: io where the directory cannot be read; invalid_argument for a pattern without a number.
 Result<std::vector<CheckpointInfo>> list_checkpoints(const std::filesystem::path& directory,
                                                      const ScanOptions& options = {});
@@ -87,11 +97,13 @@ struct LatestOptions {
 struct LatestReport {
   std::optional<CheckpointInfo> found;
   std::vector<CheckpointInfo> skipped;  ///< newer or better ones that are not valid, in that order
+  bool by_time = false;                 ///< no number says which is the newest of several, only their times
 };
 
 /// The newest valid checkpoint. Opens the newest first and no more than it must, so that ten thousand older
 /// ones cost nothing; `best` has to open all.
-/// Errors: as list_checkpoints(). None found is no error.
+/// Errors: as list_checkpoints(); io too if one on the way cannot be looked at (no permission, an error of the disk,
+/// too many open files): it may be the newest. None found is no error.
 Result<LatestReport> latest_checkpoint(const std::filesystem::path& directory, const LatestOptions& options = {});
 
 /// Which checkpoints stay. One that any rule keeps is kept. Files of one step belong together.
@@ -119,10 +131,10 @@ struct PruneReport {
 };
 
 /// Removes what `retention` does not keep, oldest first. Never the newest valid one, one whose name has no
-/// number, one that could not be looked at, one that a symbolic link in the directory points to, or a
-/// broken one newer than the newest valid one, which may be still being written.
-/// Errors: as list_checkpoints(); invalid_argument where no rule keeps anything, or a running manager holds
-/// the directory; io where one cannot be removed.
+/// number, one that cannot be judged, one that a symbolic link in the directory points to, or a
+/// broken one newer than the newest valid one, which may be still being written. Files of one number are valid
+/// together. Errors: as latest_checkpoint(), and then all stay; invalid_argument where no rule keeps anything, or a
+/// running manager holds the directory; io where one cannot be removed.
 Result<PruneReport> prune_checkpoints(const std::filesystem::path& directory, const PruneOptions& options);
 
 }  // namespace netcl::ckpt

@@ -53,13 +53,15 @@ struct Restored {
 /// ends the program, as with PendingSave.
 /// Old checkpoints go after the new one is durable. Those that stay whatever the rules say: the newest valid one,
 /// the one that was restored, protected ones, and every file that is not named by `pattern`.
-/// Threads: one, request_save() excepted.
+/// A new one is read back and compared before it takes its place, so that older ones never go for one that cannot be
+/// restored.
+/// Threads: one, request_save() excepted. A child after fork() does not hold the directory, and gets errors.
 class CheckpointManager {
  public:
   /// Makes the directory where it is missing, and holds it until destroyed. What a killed run leaves, its lock and
   /// its half-written files, is cleared away.
-  /// Errors: invalid_argument where another manager holds it, or for a pattern without a number or with an
-  /// extension that cannot be written; io.
+  /// Errors: invalid_argument where another manager holds it, or for a pattern without a number, with numbers that
+  /// cannot be told apart ("{step}{epoch}.npz") or with an extension that cannot be written; io.
   static Result<CheckpointManager> open(const std::filesystem::path& directory, ManagerOptions options = {});
 
   CheckpointManager(CheckpointManager&&) noexcept;
@@ -78,7 +80,8 @@ class CheckpointManager {
 
   /// The newest checkpoint whose every checksum holds; nothing where there is none. It is not removed while this
   /// manager lives.
-  /// Errors: as latest_checkpoint().
+  /// Errors: as latest_checkpoint(); that of the newest if there is none to restore and one that is neither torn nor
+  /// damaged could not be read.
   Result<std::optional<Restored>> restore_latest();
   /// The best by retention.keep_best.
   /// Errors: invalid_argument without that rule.

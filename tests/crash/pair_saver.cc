@@ -1,11 +1,14 @@
-// The program that crash_test.py kills while it saves netcl's pair, and asks afterwards what is there.
+// The program that crash_test.py kills while it saves netcl's pair, or by a manager, and asks afterwards what is there.
 //
 //     pair_saver save DIR N     arrays, optimizer and config all of the number N
 //     pair_saver load DIR       prints the three numbers that it finds
+//     pair_saver run DIR N      saves the steps 1 to N by a manager that keeps two, and tells of each
+//     pair_saver restore DIR    prints the step that is restored, 0 for none
 #include <cstdio>
 #include <string>
 #include <vector>
 
+#include "netcl/ckpt/manager.h"
 #include "netcl/ckpt/save.h"
 
 using namespace netcl::ckpt;
@@ -42,12 +45,42 @@ Result<void> load(const std::string& path) {
   return {};
 }
 
+Result<void> manage(const std::string& folder, std::uint64_t steps) {
+  ManagerOptions options;
+  options.every_steps = 1;
+  options.retention.keep_last = 2;
+  auto manager = CheckpointManager::open(folder, options);
+  if (!manager) return tl::make_unexpected(manager.error());
+  State state;
+  if (steps == 0) {
+    const auto found = manager->restore_latest();
+    if (!found) return tl::make_unexpected(found.error());
+    if (*found) {
+      if (auto done = load_parameters((*found)->checkpoint, state.parameters()); !done)
+        return tl::make_unexpected(done.error());
+    }
+    const bool whole = state.weight.front() == state.weight.back() &&
+                       (!*found || static_cast<float>(*(*found)->info.step) == state.weight.front());
+    std::printf("%s%g\n", whole ? "" : "mixed ", state.weight.front());
+  }
+  for (std::uint64_t step = 1; step <= steps; ++step) {
+    state.weight.assign(1000, static_cast<float>(step));
+    const auto saved = manager->maybe_save(step, 0, Value::dict({{"w", state.parameters()[0].target}}));
+    if (!saved) return tl::make_unexpected(saved.error());
+    std::printf("saved %d\n", static_cast<int>(step));
+    std::fflush(stdout);
+  }
+  return {};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string what = argc > 2 ? argv[1] : "";
-  const auto done = what == "save" && argc == 4 ? save(argv[2] + std::string("/run.v1"), std::stoi(argv[3]))
-                                                : load(argv[2] + std::string("/run.v1"));
+  const auto done = what == "save" && argc == 4  ? save(argv[2] + std::string("/run.v1"), std::stoi(argv[3]))
+                    : what == "run" && argc == 4 ? manage(argv[2], std::stoull(argv[3]))
+                    : what == "restore"          ? manage(argv[2], 0)
+                                                 : load(argv[2] + std::string("/run.v1"));
   if (!done) std::fprintf(stderr, "%s\n", done.error().to_string().c_str());
   return done ? 0 : 2;
 }

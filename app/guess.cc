@@ -13,6 +13,7 @@ namespace netcl::ckpt::app {
 namespace {
 
 constexpr std::size_t kMaxWord = 64;  // the time is quadratic
+constexpr std::size_t kMaxCandidate = 2 * kMaxWord;
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -34,7 +35,7 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
   const std::string* best = nullptr;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const std::string& c : candidates) {
-    if (word.size() > kMaxWord || c.size() > 2 * kMaxWord) continue;
+    if (word.size() > kMaxWord || c.size() > kMaxCandidate) continue;
     const std::size_t d = edit_distance(word, c);
     if (d < best_distance) {
       best = &c;
@@ -52,8 +53,8 @@ void warn_no_match(const std::vector<std::string>& patterns, const Checkpoint& c
   std::set<std::string> candidates;
   for (const NamedTensor& t : *tensors) {
     if (candidates.size() > kMostNames) break;
-    candidates.insert(t.name);
-    for (std::size_t dot = t.name.find('.'); dot != t.name.npos; dot = t.name.find('.', dot + 1))
+    if (t.name.size() <= kMaxCandidate) candidates.insert(t.name);
+    for (std::size_t dot = t.name.find('.'); dot < kMaxCandidate; dot = t.name.find('.', dot + 1))
       candidates.insert(t.name.substr(0, dot + 1) + "*");
   }
   const std::vector<std::string> list(candidates.begin(), candidates.end());

@@ -225,10 +225,12 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
     std::vector<PathStep> path;
     std::uint64_t budget_bytes = limits.max_name_bytes;
     std::uint64_t steps = 0;  // elements passed over, tensors or not
+    std::uint64_t key_bytes = 0;
     auto emit = [&](ValueId id) -> Result<void> {
       const std::uint64_t cost = name.size() + path.size() * sizeof(PathStep);
       if (out.size() >= limits.max_names || cost > budget_bytes) {
-        return fail(ErrorCode::limit_exceeded, "shared containers would give more than {} tensor names", out.size());
+        return fail(ErrorCode::limit_exceeded,
+                    "the names of the tensors are too many or too long: {} are listed, and more follow", out.size());
       }
       budget_bytes -= cost;
       out.push_back({name, path, id});
@@ -256,6 +258,10 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
       name.resize(top.name_bytes);
       if (stack.size() > 1) name += '.';
       name += keyed ? key_text(tree, tree.entries(top.id)[i].key) : fmt::format("{}", i);
+      key_bytes += name.size() - top.name_bytes;
+      if (key_bytes > 16 * limits.max_name_bytes)
+        return fail(ErrorCode::limit_exceeded,
+                    "shared containers or keys make the checkpoint's names too long to list");
       path.push_back(keyed ? PathStep{PathStep::Kind::key, tree.entries(top.id)[i].key}
                            : PathStep{PathStep::Kind::index, static_cast<std::uint32_t>(i)});
       if (tree.kind(c) == ValueKind::tensor) {

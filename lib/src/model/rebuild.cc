@@ -1,8 +1,12 @@
 // Editing a value tree by making a new one beside it: the arena only grows, so ids stay valid and an
 // error half-way leaves the old root as it was.
+//
+// A name is put together when a rule is asked by it, and only then: names of a chain of containers add up to the
+// square of its length.
 #include "model/rebuild.h"
 
 #include <fmt/format.h>
+#include <optional>
 
 #include "base/try.h"
 #include "model/tree.h"
@@ -13,9 +17,13 @@ namespace {
 struct Frame {
   ValueId id;
   ValueKind kind;
-  std::size_t next = 0;
+  std::size_t num_children;
   std::size_t name_bytes = 0;
+  std::size_t dropped_before = 0;  // names in Rebuilt::dropped
+  std::size_t next = 0;
   bool kept_any = false;  // something other than placeholders
+  bool kept_tensor = false;
+  bool lost_tensor = false;
   std::vector<Tree::Entry> entries;
   std::vector<ValueId> items;
 
@@ -36,98 +44,168 @@ std::optional<std::string_view> below(std::string_view name, std::string_view pa
   return name.substr(parent.size() + 1);
 }
 
-}  // namespace
+class Rebuilder {
+ public:
+  Rebuilder(Tree& tree, ValueId root, const RebuildRules& rules, const Limits& limits)
+      : tree_(tree),
+        rules_(rules),
+        holds_tensor_(contains_tensor(tree, root)),
+        open_(tree.size()),
+        steps_left_(tree.size() + limits.max_values),
+        name_bytes_left_(limits.max_name_bytes + kNameBytesOfValue * tree.size()) {}
 
-Result<ValueId> rebuild(Tree& tree, ValueId root, const RebuildRules& rules, const Limits& limits) {
-  const std::vector<bool> holds_tensor = contains_tensor(tree, root);
-  const std::size_t old_size = tree.size();
-  std::vector<bool> open(old_size);
-  std::vector<Frame> stack;
-  std::string name;
-
-  auto changed = [&](ValueId id) -> Result<ValueId> {
-    if (!rules.change) return id;
-    CKPT_TRY(Tensor tensor, rules.change(name, tree.tensor(id)));
-    return tree.add_tensor(std::move(tensor));
-  };
-  if (tree.kind(root) == ValueKind::tensor) {
-    if (rules.keep_tensor && !rules.keep_tensor(name)) return tree.add_dict({});
-    return changed(root);
-  }
-  if (num_children(tree, root) == 0) return root;
-
-  stack.push_back({root, tree.kind(root), 0, 0, false, {}, {}});
-  open[root] = true;
-  for (;;) {
-    if (tree.size() - old_size > limits.max_values) {
-      return fail(ErrorCode::limit_exceeded, "shared containers make the checkpoint too large to rewrite");
+  Result<Rebuilt> run(ValueId root) {
+    if (tree_.kind(root) == ValueKind::tensor) {
+      if (rules_.keep_tensor && !rules_.keep_tensor(name_)) return Rebuilt{tree_.add_dict({}), {name_}};
+      CKPT_TRY(const ValueId changed, change(root));
+      return Rebuilt{changed, {}};
     }
-    Frame& top = stack.back();
-    if (top.next == num_children(tree, top.id)) {
-      Frame done = std::move(top);
-      stack.pop_back();
-      open[done.id] = false;
-      std::optional<ValueId> made;
-      if (done.kept_any || stack.empty()) {
-        if (done.kind == ValueKind::dict) {
-          made = tree.add_dict(done.entries);
-        } else if (done.kind == ValueKind::opaque) {
-          made = tree.add_opaque(std::string(tree.text(done.id)), done.items);
-        } else {
-          made = tree.add_sequence(done.kind, done.items);
-        }
-      }
-      if (stack.empty()) return *made;
-      Frame& parent = stack.back();
-      name.resize(done.name_bytes);
-      const std::size_t i = parent.next - 1;
-      if (made) {
-        parent.add(parent.kind == ValueKind::dict ? tree.entries(parent.id)[i].key : 0, *made);
-      } else if (parent.kind != ValueKind::dict) {
-        parent.items.push_back(tree.add_none());
-      }
-      continue;
-    }
-
-    const std::size_t i = top.next++;
-    const ValueId value = child(tree, top.id, i);
-    const bool keyed = top.kind == ValueKind::dict;
-    const ValueId key = keyed ? tree.entries(top.id)[i].key : 0;
-    name.resize(top.name_bytes);
-    if (stack.size() > 1) name += '.';
-    name += keyed ? key_text(tree, key) : fmt::format("{}", i);
-    if (name.size() > limits.max_name_bytes) return fail(ErrorCode::limit_exceeded, "a tensor's name is too long");
-
-    const bool is_tensor = tree.kind(value) == ValueKind::tensor;
-    const bool keep =
-        (!rules.keep_value || rules.keep_value(name)) && (!is_tensor || !rules.keep_tensor || rules.keep_tensor(name));
-    if (!keep) {
-      if (!keyed) top.items.push_back(tree.add_none());
-    } else if (is_tensor) {
-      CKPT_TRY(const ValueId tensor, changed(value));
-      const std::string renamed = rules.rename ? rules.rename(name) : name;
-      if (renamed == name) {
-        top.add(key, tensor);
+    if (num_children(tree_, root) == 0) return Rebuilt{root, {}};
+    open(root);
+    for (;;) {
+      if (stack_.back().next < stack_.back().num_children) {
+        CKPT_CHECK(step());
         continue;
       }
-      // The nearest dict whose own name the new one begins with; the root takes any.
-      for (std::size_t f = stack.size(); f-- > 0;) {
-        const std::string_view own = std::string_view(name).substr(0, stack[f].name_bytes);
-        const auto rest = below(renamed, own, f == 0);
-        if (stack[f].kind != ValueKind::dict || !rest) continue;
-        stack[f].add(tree.add_string(*rest), tensor);
-        break;
-      }
-      if (!keyed) top.items.push_back(tree.add_none());
-    } else if (open[value]) {
-      top.add(key, value);  // a cycle: writers that cannot say it will
-    } else if (holds_tensor[value] || (rules.keep_value && num_children(tree, value) > 0)) {
-      open[value] = true;
-      stack.push_back({value, tree.kind(value), 0, name.size(), false, {}, {}});
+      Frame done = std::move(stack_.back());
+      stack_.pop_back();
+      open_[done.id] = false;
+      if (stack_.empty()) return Rebuilt{build(done), std::move(dropped_)};
+      name_.resize(done.name_bytes);
+      CKPT_CHECK(close(done));
+    }
+  }
+
+ private:
+  /// An honest name's length, with room: what the names that rules are asked by may have on average.
+  static constexpr std::uint64_t kNameBytesOfValue = 256;
+
+  void open(ValueId id) {
+    open_[id] = true;
+    stack_.push_back(
+        {id, tree_.kind(id), num_children(tree_, id), name_.size(), dropped_.size(), 0, false, false, false, {}, {}});
+  }
+
+  ValueId build(const Frame& done) {
+    switch (done.kind) {
+      case ValueKind::dict: return tree_.add_dict(done.entries);
+      case ValueKind::opaque: return tree_.add_opaque(std::string(tree_.text(done.id)), done.items);
+      default: return tree_.add_sequence(done.kind, done.items);
+    }
+  }
+
+  Result<ValueId> change(ValueId id) {
+    if (!rules_.change) return id;
+    CKPT_TRY(Tensor tensor, rules_.change(name_, tree_.tensor(id)));
+    return tree_.add_tensor(std::move(tensor));
+  }
+
+  /// Of what names may take in all: each step is put together, and read where a rule is asked by it.
+  Result<void> spend(std::uint64_t name_bytes) {
+    if (name_bytes > name_bytes_left_)
+      return fail(ErrorCode::limit_exceeded, "the values are nested too deeply, or their keys too long, to name them");
+    name_bytes_left_ -= name_bytes;
+    return {};
+  }
+
+  void drop() { dropped_.push_back(name_); }
+
+  /// The finished container goes into its parent, or is dropped.
+  Result<void> close(const Frame& done) {
+    Frame& parent = stack_.back();
+    const std::size_t i = parent.next - 1;
+    const bool emptied = done.lost_tensor && !done.kept_tensor;
+    parent.kept_tensor |= done.kept_tensor;
+    parent.lost_tensor |= done.lost_tensor;
+    if (rules_.drop_with_tensors && emptied) {
+      CKPT_CHECK(spend(name_.size()));
+      dropped_.resize(done.dropped_before);
+      drop();
+    } else if (done.kept_any) {
+      parent.add(parent.kind == ValueKind::dict ? tree_.entries(parent.id)[i].key : 0, build(done));
+      return {};
+    }
+    if (parent.kind != ValueKind::dict) parent.items.push_back(tree_.add_none());
+    return {};
+  }
+
+  /// The next child of the container on top of the stack.
+  Result<void> step() {
+    if (steps_left_-- == 0)
+      return fail(ErrorCode::limit_exceeded, "shared containers make the checkpoint too large to rewrite");
+    Frame& top = stack_.back();
+    const std::size_t i = top.next++;
+    const ValueId value = child(tree_, top.id, i);
+    const bool keyed = top.kind == ValueKind::dict;
+    const ValueId key = keyed ? tree_.entries(top.id)[i].key : 0;
+    const bool is_tensor = tree_.kind(value) == ValueKind::tensor;
+    const bool ask = rules_.keep_value && stack_.size() <= rules_.value_levels;
+    const bool enter = !open_[value] && (holds_tensor_[value] || (ask && num_children(tree_, value) > 0));
+    if (!is_tensor && !ask && !enter) {
+      top.add(key, value);  // also a cycle: writers that cannot say it will
+      return {};
+    }
+
+    name_.resize(top.name_bytes);
+    if (stack_.size() > 1) name_ += '.';
+    name_ += keyed ? key_text(tree_, key) : fmt::format("{}", i);
+    CKPT_CHECK(spend(name_.size() - top.name_bytes));
+    const bool ask_value = ask && !(rules_.drop_with_tensors && holds_tensor_[value]);
+    if (ask_value || is_tensor) CKPT_CHECK(spend(name_.size()));
+    if ((ask_value && !rules_.keep_value(name_)) || (is_tensor && rules_.keep_tensor && !rules_.keep_tensor(name_))) {
+      drop();
+      top.lost_tensor |= holds_tensor_[value];
+      if (!keyed) top.items.push_back(tree_.add_none());
+    } else if (is_tensor) {
+      top.kept_tensor = true;
+      return add_tensor(key, value);
+    } else if (enter) {
+      open(value);
     } else {
       top.add(key, value);
     }
+    return {};
   }
+
+  Result<void> add_tensor(ValueId key, ValueId value) {
+    CKPT_TRY(const ValueId tensor, change(value));
+    Frame& top = stack_.back();
+    if (!rules_.rename) {
+      top.add(key, tensor);
+      return {};
+    }
+    CKPT_TRY(const std::string renamed, rules_.rename(name_));
+    if (renamed == name_) {
+      top.add(key, tensor);
+      return {};
+    }
+    // The nearest dict whose own name the new one begins with; the root takes any.
+    for (std::size_t f = stack_.size(); f-- > 0;) {
+      const std::string_view own = std::string_view(name_).substr(0, stack_[f].name_bytes);
+      const auto rest = below(renamed, own, f == 0);
+      if (stack_[f].kind != ValueKind::dict || !rest) continue;
+      stack_[f].add(tree_.add_string(*rest), tensor);
+      break;
+    }
+    if (top.kind != ValueKind::dict) top.items.push_back(tree_.add_none());
+    return {};
+  }
+
+  Tree& tree_;
+  const RebuildRules& rules_;
+  const std::vector<bool> holds_tensor_;
+  std::vector<bool> open_;  // on the stack now: a second visit is a cycle
+  std::vector<Frame> stack_;
+  std::string name_;
+  std::vector<std::string> dropped_;
+  std::uint64_t steps_left_;
+  std::uint64_t name_bytes_left_;
+};
+
+}  // namespace
+
+Result<Rebuilt> rebuild(Tree& tree, ValueId root, const RebuildRules& rules, const Limits& limits) {
+  return Rebuilder(tree, root, rules, limits).run(root);
 }
 
 }  // namespace netcl::ckpt

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
@@ -15,18 +18,29 @@ struct RebuildRules {
   std::function<bool(const std::string& name)> keep_tensor;
   /// False drops a value with all that is below it; asked before its parts are.
   std::function<bool(const std::string& name)> keep_value;
+  /// keep_value is asked of what is at most this many steps below the root.
+  std::size_t value_levels = std::numeric_limits<std::size_t>::max();
+  /// What held tensors and loses them all goes whole, with the values beside them; keep_value is asked only of
+  /// what leads to no tensor.
+  bool drop_with_tensors = false;
   /// The tensor's new name.
-  std::function<std::string(const std::string& name)> rename;
+  std::function<Result<std::string>(const std::string& name)> rename;
   /// The tensor to put in its place.
   std::function<Result<Tensor>(const std::string& name, const Tensor& tensor)> change;
 };
 
-/// A changed copy of what `root` reaches, in the same tree; returns its root. Containers that hold no
+struct Rebuilt {
+  ValueId root;
+  std::vector<std::string> dropped;  ///< names of what was dropped, but for what is below another
+};
+
+/// A changed copy of what `root` reaches, in the same tree. Containers that hold no
 /// tensor are kept as they are; those that lose all that they held disappear. A dropped element of a
 /// list or tuple becomes None, so that the others keep their places. A renamed tensor stays in its
 /// dict where the new name begins with the dict's own, else it moves to the nearest dict above whose
 /// name does.
-/// Errors: limit_exceeded where sharing would make the copy too large; those of `change`.
-Result<ValueId> rebuild(Tree& tree, ValueId root, const RebuildRules& rules, const Limits& limits);
+/// Errors: limit_exceeded where sharing would make the copy too large, or depth the names; those of `rename` and
+/// `change`.
+Result<Rebuilt> rebuild(Tree& tree, ValueId root, const RebuildRules& rules, const Limits& limits);
 
 }  // namespace netcl::ckpt

@@ -60,8 +60,10 @@ Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
     rules.keep_value = [&](const std::string& name) { return !matches_any(options.exclude, name); };
   }
   if (!renamers.empty()) {
-    rules.rename = [&](std::string name) {
-      for (const Renamer& r : renamers) name = r.apply(name);
+    rules.rename = [&](std::string name) -> Result<std::string> {
+      for (const Renamer& r : renamers) {
+        CKPT_TRY(name, r.apply(name));
+      }
       return name;
     };
   }
@@ -74,7 +76,8 @@ Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
     };
   }
   if (!rules.keep_tensor && !rules.rename && !rules.change) return {};
-  CKPT_TRY(checkpoint.root, rebuild(checkpoint.tree, checkpoint.root, rules, options.limits));
+  CKPT_TRY(const Rebuilt rebuilt, rebuild(checkpoint.tree, checkpoint.root, rules, options.limits));
+  checkpoint.root = rebuilt.root;
   return {};
 }
 

@@ -370,7 +370,9 @@ bool matches_any(const std::vector<std::string>& globs, const std::string& name)
 Result<void> map_names(std::vector<Candidate>& candidates, const DiffOptions& options) {
   for (const auto& [pattern, replacement] : options.map) {
     CKPT_TRY(const Renamer renamer, Renamer::compile(pattern, replacement));
-    for (Candidate& c : candidates) c.name = renamer.apply(c.name);
+    for (Candidate& c : candidates) {
+      CKPT_TRY(c.name, renamer.apply(c.name));
+    }
   }
   for (Candidate& c : candidates) {
     if (c.tensor.shape.size() != 2 || !matches_any(options.transpose, c.name)) continue;

@@ -5,6 +5,7 @@
 #include <array>
 #include <optional>
 
+#include "base/text.h"
 #include "base/try.h"
 
 namespace netcl::ckpt {
@@ -22,7 +23,12 @@ Result<Renamer> Renamer::compile(const std::string& pattern, std::string replace
   return r;
 }
 
-std::string Renamer::apply(const std::string& name) const {
+Result<std::string> Renamer::apply(const std::string& name) const {
+  constexpr std::size_t kMaxNameBytes = 4096;
+  if (name.size() > kMaxNameBytes) {
+    return fail_at(ErrorCode::limit_exceeded, to_valid_utf8(name.substr(0, 64)) + "...", std::nullopt,
+                   "a name of {} bytes is too long to be matched with a regular expression; --exclude it", name.size());
+  }
   std::string out;
   std::size_t at = 0;
   std::optional<std::size_t> last_end;

@@ -17,7 +17,8 @@ class Renamer {
   static Result<Renamer> compile(const std::string& pattern, std::string replacement);
 
   /// Every match is replaced, as sed's s///g does it.
-  std::string apply(const std::string& name) const;
+  /// Errors: limit_exceeded for a name of more than 4 KiB: matching may take its square.
+  Result<std::string> apply(const std::string& name) const;
 
  private:
   struct Free {

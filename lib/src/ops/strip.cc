@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/try.h"
 #include "model/rebuild.h"
+#include "model/tree.h"
 #include "ops/groups.h"
 #include "ops/unsafe.h"
 
@@ -79,26 +81,22 @@ Result<StripReport> strip_optimizer(Checkpoint in, const std::filesystem::path& 
     if (options.ema) {
       CKPT_TRY(ema, match_ema(in.tree, tensors, roles));
     }
-    // Containers that held only dropped tensors go whole, with the numbers beside them (Adam's step).
-    std::unordered_map<std::string, bool> keeps;  // by dotted name: is anything below kept?
+    std::unordered_set<std::string_view> kept;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const bool drop = is_dropped(roles[i], options);
       report.found |= roles[i] == Role::optimizer || roles[i] == Role::ema;
       if (drop) report.dropped_bytes += in.tree.tensor(tensors[i].value).size_bytes();
-      const std::string& name = tensors[i].name;
-      for (std::size_t end = name.size(); end != std::string::npos && end > 0; end = name.rfind('.', end - 1)) {
-        keeps[name.substr(0, end)] |= !drop;
-      }
+      if (!drop) kept.insert(tensors[i].name);
     }
     RebuildRules rules;
+    rules.keep_tensor = [&](const std::string& name) { return kept.contains(name); };
+    // With the numbers beside them (Adam's step).
+    rules.drop_with_tensors = true;
+    rules.value_levels = 2;  // a part's name has no more words
     rules.keep_value = [&](const std::string& name) {
-      const auto known = keeps.find(name);
       const auto role = role_of_part(name);
-      const bool keep = known != keeps.end() ? known->second : !role || !is_dropped(*role, options);
-      if (!keep) {
-        report.dropped.push_back(name);
-        report.found |= role == Role::optimizer;
-      }
+      const bool keep = !role || !is_dropped(*role, options);
+      report.found |= !keep && role == Role::optimizer;
       return keep;
     };
     if (!ema.empty()) {
@@ -108,12 +106,18 @@ Result<StripReport> strip_optimizer(Checkpoint in, const std::filesystem::path& 
       };
     }
     const ValueId old_root = in.root;
-    CKPT_TRY(in.root, rebuild(in.tree, in.root, rules, options.write.limits));
+    CKPT_TRY(Rebuilt rebuilt, rebuild(in.tree, in.root, rules, options.write.limits));
+    in.root = rebuilt.root;
+    report.dropped = std::move(rebuilt.dropped);
 
     std::vector<Tree::Entry> attributes;
     for (const Tree::Entry& e : in.tree.entries(in.attributes)) {
-      const std::string name(in.tree.text(e.key));
-      if (rules.keep_value(name)) attributes.push_back(e);
+      const std::string name = key_text(in.tree, e.key);
+      if (rules.keep_value(name)) {
+        attributes.push_back(e);
+      } else {
+        report.dropped.push_back(name);
+      }
     }
     in.attributes = in.tree.add_dict(attributes);
     forgive_dropped(in, old_root);

@@ -28,7 +28,7 @@ std::string rebuilt(const RebuildRules& rules) {
   Checkpoint c = sample();
   const auto root = rebuild(c.tree, c.root, rules, {});
   REQUIRE(root);
-  std::string out = dump(c.tree, *root);
+  std::string out = dump(c.tree, root->root);
   for (std::size_t at; (at = out.find("tensor uint8 (1) ")) != std::string::npos;) out.erase(at, 17);
   return out;
 }
@@ -77,4 +77,45 @@ TEST_CASE("rebuild: sharing cannot make it explode", "[model][hostile]") {
   const auto root = rebuild(c.tree, level, {}, limits);
   REQUIRE_FALSE(root);
   CHECK(root.error().code == ErrorCode::limit_exceeded);
+}
+
+TEST_CASE("rebuild: sharing without tensors cannot make it explode either", "[model][hostile]") {
+  Checkpoint c = sample();
+  const std::vector<ValueId> leaves(150'000, c.tree.add_none());
+  const std::vector<ValueId> tuples(150'000, c.tree.add_sequence(ValueKind::tuple, leaves));
+  const ValueId root = c.tree.add_sequence(ValueKind::tuple, tuples);
+  RebuildRules rules;
+  rules.keep_value = [](const std::string&) { return true; };
+  const auto done = rebuild(c.tree, root, rules, {});
+  REQUIRE_FALSE(done);
+  CHECK(done.error().code == ErrorCode::limit_exceeded);
+}
+
+TEST_CASE("rebuild: names of a deep chain are asked for within bounds, or not at all", "[model][hostile]") {
+  Checkpoint c = sample();
+  for (int i = 0; i < 100'000; ++i) c.root = c.tree.add_sequence(ValueKind::list, std::vector{c.root});
+  std::size_t asked = 0;
+  RebuildRules rules;
+  rules.keep_value = [&](const std::string&) { return ++asked > 0; };
+  const auto too_deep = rebuild(c.tree, c.root, rules, {});
+  REQUIRE_FALSE(too_deep);
+  CHECK(too_deep.error().code == ErrorCode::limit_exceeded);
+  asked = 0;
+  rules.value_levels = 2;
+  CHECK(rebuild(c.tree, c.root, rules, {}));
+  CHECK(asked == 2);
+}
+
+TEST_CASE("rebuild: what loses all its tensors goes whole where that is asked for", "[model]") {
+  RebuildRules rules;
+  rules.drop_with_tensors = true;
+  rules.keep_tensor = [](const std::string& name) { return name.starts_with("model"); };
+  CHECK(rebuilt(rules) == "{'model': {'a': <01>, 'b': <02>}, 'epoch': 3}");
+  rules.keep_tensor = [](const std::string& name) { return name == "optimizer.m.0"; };
+  CHECK(rebuilt(rules) == "{'optimizer': {'t': 8, 'm': [<03>, None]}, 'epoch': 3}");
+  Checkpoint c = sample();
+  rules.keep_tensor = [](const std::string& name) { return name == "model.b"; };
+  const auto done = rebuild(c.tree, c.root, rules, {});
+  REQUIRE(done);
+  CHECK(done->dropped == std::vector<std::string>{"model.a", "optimizer"});
 }

@@ -51,6 +51,7 @@ class JsonWriter {
 
   Result<std::string> write(ValueId root) {
     open_.resize(tree_.size());
+    written_.resize(tree_.size());
     CKPT_CHECK(begin(root));
     while (!stack_.empty()) {
       Frame& top = stack_.back();
@@ -67,15 +68,18 @@ class JsonWriter {
         const ValueId key = tree_.entries(top.id)[i].key;
         if (top.pairs) {
           out_ += '[';
-          CKPT_CHECK(leaf(key));
+          CKPT_CHECK(counted(key, [&] { return leaf(key); }));
           out_ += ',';
           pending_close_ = true;
         } else {
-          out_ += json_string(typed_ ? std::string(tree_.text(key)) : key_text(tree_, key));
+          CKPT_CHECK(counted(key, [&]() -> Result<void> {
+            out_ += json_string(typed_ ? std::string(tree_.text(key)) : key_text(tree_, key));
+            return {};
+          }));
           out_ += ':';
         }
       }
-      CKPT_CHECK(begin(next));
+      CKPT_CHECK(counted(next, [&] { return begin(next); }));
     }
     return std::move(out_);
   }
@@ -87,6 +91,21 @@ class JsonWriter {
     std::string close;
     bool pairs;  // a dict written as [[key, value]…]
   };
+
+  /// JSON says a shared value again at each place. What that adds is bounded, so that 300 bytes of lists that hold
+  /// each other twice are refused rather than written for ever.
+  template <class Write>
+  Result<void> counted(ValueId id, Write write) {
+    constexpr std::uint64_t kMaxRepeatedBytes = std::uint64_t{16} << 20;
+    const std::size_t before = out_.size();
+    CKPT_CHECK(write());
+    if (written_[id]) repeated_bytes_ += out_.size() - before;
+    written_[id] = true;
+    if (repeated_bytes_ <= kMaxRepeatedBytes) return {};
+    return fail(ErrorCode::limit_exceeded,
+                "shared values would be written more than {} MB over again; a pickle can share",
+                kMaxRepeatedBytes >> 20);
+  }
 
   /// Writes a leaf, or opens a container. Inside "$dict" the pair's bracket closes after the value.
   Result<void> begin(ValueId id) {
@@ -194,6 +213,8 @@ class JsonWriter {
   std::string out_;
   std::vector<Frame> stack_;
   std::vector<bool> open_;
+  std::vector<bool> written_;  // once or more
+  std::uint64_t repeated_bytes_ = 0;
   bool pending_close_ = false;
 };
 

@@ -146,3 +146,16 @@ TEST_CASE("structure: the sidecar is plain JSON", "[format]") {
   CHECK(*text == R"({"config":[1,0.5,NaN]})");
   CHECK_FALSE(to_plain_json(t, t.add_bytes("x")));
 }
+
+TEST_CASE("structure: lists that hold each other twice are refused, not written for ever", "[format][hostile]") {
+  Checkpoint c;
+  c.root = c.tree.add_tensor(floats({1}));
+  for (int i = 0; i < 32; ++i) c.root = c.tree.add_sequence(ValueKind::list, std::vector{c.root, c.root});
+  c.attributes = c.tree.add_dict({});
+  CHECK(encode_structure(c, true, true).error().code == ErrorCode::limit_exceeded);
+  const ValueId text = c.tree.add_string(std::string(1 << 20, 'x'));
+  c.root = c.tree.add_sequence(ValueKind::list, std::vector(800, text));
+  CHECK(encode_structure(c, true, true).error().code == ErrorCode::limit_exceeded);
+  c.root = c.tree.add_sequence(ValueKind::list, std::vector(10, text));
+  CHECK(encode_structure(c, true, true));
+}

@@ -332,14 +332,15 @@ class Decoder {
     return *done;
   }
 
-  /// Tensors of the file that no part of the document named.
-  std::vector<Tree::Entry> unused() const {
+  /// Tensors of the file that nothing decoded so far named; what is decoded next finds none of them.
+  std::vector<Tree::Entry> take_unused() {
     std::vector<Tree::Entry> out;
     for (const Tree::Entry& e : checkpoint_.tree.entries(checkpoint_.root)) {
       if (checkpoint_.tree.kind(e.key) == ValueKind::string &&
           unused_.contains(std::string(checkpoint_.tree.text(e.key))))
         out.push_back(e);
     }
+    unused_.clear();
     return out;
   }
 
@@ -395,7 +396,10 @@ class Decoder {
       if (!json_.text(inner).empty()) {
         CKPT_TRY(const DType dtype, parse_type_string(json_.text(inner)));
         Tensor tensor = tree().tensor(*done);
-        if (dtype.item_bytes != tensor.dtype.item_bytes) return bad();
+        // Only what the format cannot say may be said here. Whoever wrote the document may have written the bytes
+        // too: as an object array they would be a pickle that nobody looked at.
+        if (!lacks_descr(dtype.type) || has_object(tensor.dtype) || dtype.item_bytes != tensor.dtype.item_bytes)
+          return bad();
         tensor.dtype = dtype;
         done = tree().add_tensor(std::move(tensor));
       }
@@ -429,7 +433,7 @@ class Decoder {
     if (word == "$scalar" && json_.kind(pair[0]) == ValueKind::string && json_.kind(pair[1]) == ValueKind::string) {
       const auto bytes = from_hex(json_.text(pair[1]));
       CKPT_TRY(DType dtype, parse_type_string(json_.text(pair[0])));
-      if (!bytes || bytes->size() != dtype.item_bytes) return bad();
+      if (!bytes || has_object(dtype) || bytes->size() != dtype.item_bytes) return bad();
       const auto view = std::as_bytes(std::span(*bytes));
       Tensor tensor;
       tensor.dtype = std::move(dtype);
@@ -502,18 +506,24 @@ Result<void> decode_structure(std::string_view text, const Limits& limits, Check
     return fail(ErrorCode::unsupported, "the structure document is of a newer version");
   Decoder decoder(json, limits, checkpoint);
   CKPT_TRY(ValueId root, decoder.decode(state->value));
+  const auto rest = decoder.take_unused();
+  ValueId beside = checkpoint.attributes;
   if (const auto* attributes = json.find(document, "attributes")) {
-    CKPT_TRY(checkpoint.attributes, decoder.decode(attributes->value));
+    CKPT_TRY(beside, decoder.decode(attributes->value));
+    if (checkpoint.tree.kind(beside) != ValueKind::dict) return fail(ErrorCode::corrupt, "the attributes are no dict");
     checkpoint.attributes_inside = true;
   }
-  const auto rest = decoder.unused();
-  if (!rest.empty() && checkpoint.tree.kind(root) == ValueKind::dict) {
+  if (!rest.empty()) {
+    // A document that has no place for them would hide what NumPy reads.
+    if (checkpoint.tree.kind(root) != ValueKind::dict)
+      return fail(ErrorCode::corrupt, "the structure document leaves out tensors of the file");
     const auto own = checkpoint.tree.entries(root);
     std::vector<Tree::Entry> entries(own.begin(), own.end());
     entries.insert(entries.end(), rest.begin(), rest.end());
     root = checkpoint.tree.add_dict(entries);
   }
   checkpoint.root = root;
+  checkpoint.attributes = beside;
   return {};
 }
 

@@ -1,5 +1,7 @@
 #include "format/structure.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "catch.h"
@@ -110,6 +112,26 @@ TEST_CASE("structure: refuses what it cannot say", "[format]") {
   const ValueId self[] = {c.root};
   c.tree.define_sequence(c.root, ValueKind::list, self);
   CHECK(encode_structure(c, true, true).error().code == ErrorCode::unsupported);
+}
+
+TEST_CASE("structure: decides neither what bytes are nor which tensors there are", "[format][hostile]") {
+  const auto decode = [](std::string_view state, std::string_view more = "") {
+    const Tensor doubles = tensor_of(std::vector<double>{1.5}, make_dtype(ScalarType::float64), {1});
+    Checkpoint c = checkpoint_of({{"x", doubles}, {"w", tensor_of(std::vector<std::uint8_t>{7}, ScalarType::uint8)}});
+    const auto done = decode_structure(fmt::format(R"({{"netcl-ckpt":1,"state":{}{}}})", state, more), {}, c);
+    return std::pair(done.has_value(), dump(c.tree, c.root));
+  };
+  const std::string flat = decode(R"({})").second;  // both tensors as they lie in the file
+  for (const char* state : {R"({"x":{"$tensor":"|O"}})", R"({"x":{"$tensor":"O"}})", R"({"x":{"$tensor":"[('a','|O')]"}})",
+                            R"({"x":{"$tensor":"<i8"}})", R"({"x":{"$tensor":">f8"}})", R"({"x":{"$tensor":"<f4"}})",
+                            R"({"x":{"$tensor":"float8_e4m3fn"}})", R"({"x":{"$scalar":["|O","0011223344556677"]}})",
+                            R"(5)", R"([])", R"({"$tensor":""})"}) {
+    INFO(state);
+    CHECK(decode(state) == std::pair(false, flat));
+  }
+  CHECK(decode("{}", R"(,"attributes":[])") == std::pair(false, flat));
+  CHECK(decode("{}", R"(,"attributes":{"a":{"$tensor":""},"x":{"$tensor":""}})") == std::pair(true, flat));
+  CHECK(decode(R"({"w":{"$tensor":"float8_e4m3fn"}})").first);
 }
 
 TEST_CASE("structure: a document that is cut or changed is an error or a value, never more", "[format][hostile]") {

@@ -252,7 +252,8 @@ class MemberReader final : public StorageReader {
         member_ptr_(std::move(member)),
         member_(*member_ptr_),
         data_offset_(form.offset_bytes),
-        header_bytes_(form.header_bytes) {}
+        header_bytes_(form.header_bytes),
+        crc32_(form.crc32) {}
 
   Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) override {
     const std::uint64_t size = member_.size_bytes - header_bytes_;
@@ -304,9 +305,9 @@ class MemberReader final : public StorageReader {
     if (at != summed_) return {};
     crc_ = crc32(crc_, bytes);
     summed_ += bytes.size();
-    if (summed_ == member_.size_bytes && crc_ != member_.crc32) {
+    if (summed_ == member_.size_bytes && crc32_ && crc_ != *crc32_) {
       return fail_at(ErrorCode::checksum_mismatch, member_.name, std::nullopt,
-                     "CRC-32 is {:08x}, the archive records {:08x}: the data is damaged", crc_, member_.crc32);
+                     "CRC-32 is {:08x}, the archive records {:08x}: the data is damaged", crc_, *crc32_);
     }
     return {};
   }
@@ -316,6 +317,7 @@ class MemberReader final : public StorageReader {
   const ZipMember& member_;
   std::uint64_t data_offset_;
   std::uint64_t header_bytes_;
+  std::optional<std::uint32_t> crc32_;
   std::optional<Inflater> inflater_;
   std::uint64_t position_ = 0;  // decoded bytes so far
   std::uint64_t summed_ = 0;
@@ -356,7 +358,8 @@ std::optional<Compression> compression_of(std::uint16_t method) {
 }  // namespace
 
 Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipDirectoryPtr& directory,
-                                      const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes) {
+                                      const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes,
+                                      Checksum checksum) {
   auto bad = [&](ErrorCode code, std::string what) {
     return fail_at(code, member.name, member.header_offset, "{}", what);
   };
@@ -381,7 +384,8 @@ Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipDirector
   if (header_bytes > member.size_bytes) return fail(ErrorCode::internal, "header beyond the member");
   return StoragePtr(std::make_shared<MemberStorage>(
       std::shared_ptr<const ZipMember>(directory, &member),
-      StoredForm{source, data_offset, member.stored_bytes, *compression, member.crc32, header_bytes}));
+      StoredForm{source, data_offset, member.stored_bytes, *compression,
+                 checksum == Checksum::compared ? std::optional(member.crc32) : std::nullopt, header_bytes}));
 }
 
 Result<std::vector<std::byte>> read_member_start(const ZipMember& member, const ZipMemberData& data,

@@ -33,6 +33,9 @@ struct ZipDirectory {
   std::string comment;
 };
 
+/// An entry that stands for a folder.
+inline bool is_folder(const ZipMember& member) { return member.name.ends_with('/') && member.size_bytes == 0; }
+
 /// Shared by the storages of its members, which would else keep a copy of their entry each.
 using ZipDirectoryPtr = std::shared_ptr<const ZipDirectory>;
 
@@ -54,13 +57,16 @@ struct ZipMemberData {
 Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirectory& directory, const ZipMember& member,
                                         std::size_t head_bytes, Problems& problems);
 
+/// Whether a member's bytes are held to the CRC that the archive records.
+enum class Checksum : std::uint8_t { compared, ignored };
+
 /// The member's decoded bytes from `header_bytes` on, lazily; its reader inflates as far as asked
-/// and checks the CRC when read through. Methods other than stored and deflate go through libzip.
-/// `member` is one of `directory`.
-/// Errors: unsupported for a method that neither knows, encryption; corrupt where the claimed size
-/// is beyond DEFLATE's own bound of 1032 times the stored size + 64.
+/// and checks the CRC when read through, unless `checksum` is ignored. Methods other than stored and deflate go through
+/// libzip. `member` is one of `directory`. Errors: unsupported for a method that neither knows, encryption; corrupt
+/// where the claimed size is beyond DEFLATE's own bound of 1032 times the stored size + 64.
 Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipDirectoryPtr& directory,
-                                      const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes);
+                                      const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes,
+                                      Checksum checksum = Checksum::compared);
 
 /// The first `num_bytes` decoded bytes of a member, or all where it has fewer: out of `data.head` where
 /// that suffices, which costs no read.

@@ -163,7 +163,7 @@ class LibzipReader final : public StorageReader {
       position_ += static_cast<std::uint64_t>(n);
       dst = dst.subspan(static_cast<std::size_t>(n));
     }
-    if (position_ != member_.size_bytes) return {};
+    if (position_ != member_.size_bytes || !form_.crc32) return {};
     std::byte beyond;
     if (Libzip::get().fread(file_, &beyond, 1) != 0)
       return damaged(Libzip::get().file_strerror(file_));  // also where the CRC is checked

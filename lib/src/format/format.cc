@@ -11,6 +11,7 @@
 #include "container/npy_header.h"
 #include "format/npy_folder.h"
 #include "format/readers.h"
+#include "format/stranger.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -59,29 +60,6 @@ constexpr std::array kFormats = {
     Row{Format::torch_legacy, is_torch_legacy, read_torch_legacy},
     Row{Format::pickle, is_pickle, read_pickle},
 };
-
-/// What a file that is no checkpoint is, and the way out; nothing where nobody knows. No pickle begins like one.
-std::optional<std::string> describe_stranger(Head head) {
-  auto has = [&](std::string_view word, std::size_t from = 0) {
-    return head.size() > from && head.substr(from).starts_with(word);
-  };
-  if (head.empty()) return "the file is empty";
-  if (has("version https://git-lfs")) return "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'";
-  if (has("\x1f\x8b")) return "gzip data; unpack it first with gunzip";
-  if (has("BZh") && has("1AY&SY", 4)) return "bzip2 data; unpack it first with bunzip2";
-  if (has("\x28\xb5\x2f\xfd")) return "zstd data; unpack it first with 'zstd -d'";
-  if (has("\xfd"
-          "7zXZ"))
-    return "xz data; unpack it first with unxz";
-  if (has("\x89HDF\r\n")) return "an HDF5 file (Keras .h5), which is not a format read here";
-  if (has("ustar", 257)) return "a tar archive; torch wrote those before version 0.4: load and save it once with torch";
-  const auto start = head.find_first_not_of(" \t\r\n");
-  if (start == Head::npos) return "nothing but spaces";
-  if (head[start] == '<') return "a web page or XML, perhaps what a download was answered with";
-  if (head[start] == '{' || head[start] == '[') return "JSON text; if it is a sidecar, name the .npz beside it";
-  if (std::all_of(head.begin(), head.end(), [](char c) { return c == '\0'; })) return "nothing but zeros";
-  return std::nullopt;
-}
 
 const char* extension_format(const std::string& extension) {
   static constexpr std::array<std::pair<std::string_view, const char*>, 8> kKnown = {{{".npz", "npz"},
@@ -144,7 +122,19 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
     CKPT_TRY(row, guess(source, path, head, options, out));
   }
   out.format = row->format;
-  CKPT_CHECK(row->read(source, options, out));
+  if (auto done = row->read(source, options, out); !done) {
+    // What a pickle would have called by then is told of, whatever stopped the reader.
+    const auto unsafe = std::find_if(out.problems.begin(), out.problems.end(),
+                                     [](const Problem& p) { return p.severity == Severity::unsafe; });
+    if (unsafe == out.problems.end()) return tl::make_unexpected(std::move(done.error()));
+    Error& e = done.error();
+    if (!options.thorough) {
+      e.message += fmt::format("; it also names {} (not executed)", unsafe->global);
+      return tl::make_unexpected(std::move(e));
+    }
+    out.problems.push_back({to_string(e.code), Severity::error, e.member, e.offset_bytes, e.message, ""});
+    out.root = out.tree.add_none();
+  }
   if (out.format == Format::npz && options.sidecar && !path.empty()) read_sidecar(path, options, out);
   check_extension(path, out);
   return out;

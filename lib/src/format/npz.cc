@@ -8,6 +8,8 @@
 #include "base/text.h"
 #include "base/try.h"
 #include "format/npy.h"
+#include "format/pickle_search.h"
+#include "format/stranger.h"
 #include "format/structure.h"
 
 namespace netcl::ckpt {
@@ -43,7 +45,11 @@ struct MemberStart {
 class NpzReader {
  public:
   NpzReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options, Checkpoint& out)
-      : source_(source), directory_(directory), options_(options), out_(out) {}
+      : source_(source),
+        directory_(directory),
+        options_(options),
+        out_(out),
+        pickles_(source, directory, false, options, out) {}
 
   Result<void> read() {
     std::vector<std::uint64_t> data_offsets(directory_->members.size(), 0);
@@ -56,6 +62,7 @@ class NpzReader {
       data_offsets[i] = start.data_offset;
       std::move(start.problems.begin(), start.problems.end(), std::back_inserter(out_.problems));
       if (options_.thorough && start.whole) out_.members.push_back({member.name, start.whole});
+      if (start.data_offset > 0) pickles_.look_at(member, start.data_offset, start.head);
       auto done = start.outcome ? read_member(member, start) : start.outcome;
       start = {};
       if (done) continue;
@@ -69,6 +76,7 @@ class NpzReader {
       out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, "", std::nullopt,
                                "too many members exceed a limit: the rest was not looked at", ""});
     }
+    if (!has_array_) CKPT_CHECK(say_without_arrays());
     out_.root = out_.tree.add_dict(entries_);
     if (options_.thorough) check_zip_layout(source_, *directory_, data_offsets, out_.problems);
     read_structure();
@@ -77,8 +85,6 @@ class NpzReader {
   }
 
  private:
-  static bool is_folder(const ZipMember& member) { return member.name.ends_with('/') && member.size_bytes == 0; }
-
   /// A batch of members from `first` on. To inflate a header takes longer than all else about a member,
   /// so many are looked at by several threads.
   std::vector<MemberStart> read_starts(std::size_t first) const {
@@ -93,11 +99,13 @@ class NpzReader {
   }
 
   Result<void> read_start(const ZipMember& member, MemberStart& start) const {
-    if (is_folder(member)) return {};
     CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, *directory_, member, kHeadBytes, start.problems));
     start.data_offset = data.offset_bytes;
+    if (is_folder(member)) return {};
     CKPT_TRY(start.whole, zip_member_storage(source_, directory_, member, data.offset_bytes, 0));
-    CKPT_TRY(start.head, read_member_start(member, data, start.whole, kUsualHeaderBytes));
+    CKPT_TRY(const StoragePtr unchecked,
+             zip_member_storage(source_, directory_, member, data.offset_bytes, 0, Checksum::ignored));
+    CKPT_TRY(start.head, read_member_start(member, data, unchecked, kUsualHeaderBytes));
     return {};
   }
 
@@ -106,10 +114,12 @@ class NpzReader {
     const StoragePtr& whole = start.whole;
     if (member.name == kStructureMember) {
       structure_ = whole;
+      has_array_ = true;  // or none, and this says what there is
       return {};
     }
     std::vector<std::byte>& head = start.head;
     const bool named = member.name.ends_with(".npy");
+    has_array_ |= named || has_npy_magic(head);
     const std::string name = to_valid_utf8(named ? member.name.substr(0, member.name.size() - 4) : member.name);
     if (!names_.insert(name).second) {
       out_.problems.push_back({"duplicate-name", Severity::error, member.name, member.header_offset,
@@ -143,6 +153,27 @@ class NpzReader {
     return {};
   }
 
+  /// np.savez() of nothing is a checkpoint, of which the name of the file may know better. Any other zip without
+  /// arrays is something else: an error that says what, and for verify a finding.
+  Result<void> say_without_arrays() {
+    const bool ours = directory_->comment.starts_with(kStructureStart);
+    const std::string extension = std::filesystem::path(out_.path).extension().string();
+    const bool torch_name = extension == ".pt" || extension == ".pth" || extension == ".ckpt" || extension == ".bin";
+    if (directory_->members.empty() && (ours || !torch_name)) {
+      if (!ours) out_.problems.push_back({"no-arrays", Severity::warning, "", std::nullopt, "it holds no array", ""});
+      return {};
+    }
+    const auto mark = describe_archive(*directory_);
+    std::string what = mark ? *mark : describe_plain_archive(*directory_);
+    if (!mark && extension == ".npz") {  // np.savez writes none such, np.load takes it
+      out_.problems.push_back({"no-arrays", Severity::warning, "", std::nullopt, std::move(what), ""});
+      return {};
+    }
+    if (!options_.thorough) return fail(ErrorCode::unsupported, "{}", what);
+    out_.problems.push_back({"no-arrays", Severity::error, "", std::nullopt, std::move(what), ""});
+    return {};
+  }
+
   /// The structure document, in the archive's comment or in a member of its own.
   void read_structure() {
     const ValueId flat = out_.root;
@@ -151,7 +182,7 @@ class NpzReader {
       if (structure_) {
         CKPT_TRY(text, read_structure_member());
       }
-      if (!text.starts_with("{\"netcl-ckpt\"")) return {};  // somebody else's comment
+      if (!text.starts_with(kStructureStart)) return {};  // somebody else's comment
       return decode_structure(text, options_.limits, out_);
     }();
     if (!decoded) {
@@ -214,6 +245,8 @@ class NpzReader {
   Checkpoint& out_;
   std::vector<Tree::Entry> entries_;
   std::unordered_set<std::string> names_;
+  bool has_array_ = false;  // or a member that claims to be one
+  PickleSearch pickles_;
   StoragePtr structure_;
   std::uint64_t long_header_bytes_left_ = kMaxLongHeaderBytes;
 };

@@ -9,6 +9,7 @@
 
 #include "base/try.h"
 #include "format/npy.h"
+#include "format/stranger.h"
 #include "format/structure.h"
 
 namespace netcl::ckpt {
@@ -32,21 +33,6 @@ Result<void> check_extents(const ZipDirectory& directory) {
   return {};
 }
 
-/// A zip without an array and without values is no checkpoint, however whole it is: torch.save that raised half-way
-/// leaves one that holds only "step_200/version", and documents and packages are zips too.
-Result<void> require_content(const ZipDirectory& directory) {
-  bool torch = false;
-  for (const ZipMember& m : directory.members) {
-    if (m.name.ends_with(".npy") || m.name == kStructureMember) return {};
-    torch = torch || m.name.ends_with("/version") || m.name.ends_with("/byteorder") ||
-            m.name.ends_with("/.format_version") || m.name.find("/data/") != std::string::npos ||
-            m.name.find("/.data/") != std::string::npos;
-  }
-  if (directory.comment.starts_with("{\"netcl-ckpt\"")) return {};
-  if (torch) return fail(ErrorCode::truncated, "holds no data.pkl: the save was cut short");
-  return fail(ErrorCode::unsupported, "is a zip that holds no array, and so no checkpoint");
-}
-
 class NpzPeek {
  public:
   NpzPeek(const SourcePtr& source, const ZipDirectoryPtr& directory, const PeekOptions& options, Checkpoint& out)
@@ -68,7 +54,7 @@ class NpzPeek {
         entries.push_back({key, out_.tree.add_scalar(tensor)});
       }
     }
-    if (structure.starts_with("{\"netcl-ckpt\"")) {
+    if (structure.starts_with(kStructureStart)) {
       CKPT_TRY(const ValueId document, parse_json(structure, options_.limits, out_.tree));
       append(document, "state", entries);
       std::vector<Tree::Entry> attributes;
@@ -164,7 +150,12 @@ Result<Checkpoint> peek(const std::filesystem::path& path, const PeekOptions& op
     if (options.values) CKPT_CHECK(read_torch_zip(source, directory, read, out));
     return out;
   }
-  CKPT_CHECK(require_content(*directory));
+  // What holds no array may be anything, or a save that was cut short: nothing to go on from.
+  const bool has_array = std::any_of(directory->members.begin(), directory->members.end(), [](const ZipMember& m) {
+    return m.name.ends_with(".npy") || m.name == kStructureMember;
+  });
+  if (!has_array && !directory->comment.starts_with(kStructureStart))
+    return fail(ErrorCode::corrupt, "{}", describe_archive(*directory).value_or("it holds no array"));
   if (options.values) CKPT_CHECK(NpzPeek(source, directory, options, out).read());
   CKPT_CHECK(peek_sidecar(path, options, out));
   return out;

@@ -28,26 +28,18 @@ Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Ch
   std::vector<PickleGlobal> named;
   auto graph = read_pickle_graph(*storage, 0, options.limits, &named);
   report_globals(graph ? graph->globals : named, "", false, out);
-  const bool unsafe = !out.problems.empty();
-  auto root = graph ? interpret_pickle(*graph, storage, "", nullptr, options, out)
-                    : Result<ValueId>(tl::make_unexpected(std::move(graph.error())));
-  if (!root) {
-    // Whoever asks for all problems is told of what it would have called, too.
-    if (!options.thorough || !unsafe) return tl::make_unexpected(std::move(root.error()));
-    const Error& e = root.error();
-    out.problems.push_back({to_string(e.code), Severity::error, e.member, e.offset_bytes, e.message, ""});
-    out.root = out.tree.add_none();
-    return {};
-  }
-  out.root = *root;
+  if (!graph) return tl::make_unexpected(std::move(graph.error()));
+  CKPT_TRY(out.root, interpret_pickle(*graph, storage, "", nullptr, options, out));
   look_behind(storage, graph->end_offset, options, out);
   return {};
 }
 
 Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string& where, const ReadOptions& options,
                                    Checkpoint& out) {
-  auto graph = read_pickle_graph(*payload, 0, options.limits);
+  std::vector<PickleGlobal> named;
+  auto graph = read_pickle_graph(*payload, 0, options.limits, &named);
   if (!graph) {
+    report_globals(named, where, false, out);
     if (graph.error().member.empty()) graph.error().member = where;
     return tl::make_unexpected(std::move(graph.error()));
   }

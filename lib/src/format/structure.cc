@@ -486,7 +486,7 @@ Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dty
   with_attributes = with_attributes && (even_if_none || !tree.entries(checkpoint.attributes).empty());
   if (!even_if_flat && is_flat(checkpoint, name_dtypes) && !with_attributes) return std::string();
   CKPT_TRY(const std::string state, JsonWriter(tree, true, name_dtypes).write(checkpoint.root));
-  std::string out = fmt::format("{{\"netcl-ckpt\":1,\"state\":{}", state);
+  std::string out = fmt::format("{}:1,\"state\":{}", kStructureStart, state);
   if (with_attributes) {
     CKPT_TRY(const std::string attributes, JsonWriter(tree, true, name_dtypes).write(checkpoint.attributes));
     out += fmt::format(",\"attributes\":{}", attributes);

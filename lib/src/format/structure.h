@@ -31,6 +31,8 @@ namespace netcl::ckpt {
 
 inline constexpr std::string_view kStructureMember = "__netcl_ckpt__.json";
 inline constexpr std::string_view kStructureKey = "netcl-ckpt";
+/// How every such document begins, and no other comment.
+inline constexpr std::string_view kStructureStart = "{\"netcl-ckpt\"";
 
 /// The structure of `checkpoint`, or "" where a flat list of tensors says it all and `even_if_flat` is
 /// not set. `name_dtypes`: write the dtypes that NumPy lacks. `with_attributes`: attributes too, and with

@@ -14,12 +14,26 @@
 #include "base/endian.h"
 #include "base/text.h"
 #include "base/try.h"
+#include "format/pickle_search.h"
 #include "format/pickle_values.h"
 
 namespace netcl::ckpt {
 namespace {
 
 constexpr std::string_view kPickle = "data.pkl";
+
+/// True for the names, below the archive's root, that torch.save, TorchScript and their lite interpreter write.
+bool torch_writes(std::string_view name) {
+  for (const std::string_view file :
+       {"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id",
+        ".data/version", "constants.pkl", "attributes.pkl", "bytecode.pkl", "mobile_debug_handles.pkl", "model.json"}) {
+    if (name == file) return true;
+  }
+  for (const std::string_view folder : {"data/", "code/", "extra/", "constants/", "attributes/", "tensors/"}) {
+    if (name.starts_with(folder)) return true;
+  }
+  return false;
+}
 
 /// ('storage', type, key, location, number of elements[, view])
 struct StorageId {
@@ -76,13 +90,31 @@ constexpr std::uint64_t kMaxLostBytes = std::uint64_t{1} << 42;
 class TorchZipReader {
  public:
   TorchZipReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options, Checkpoint& out)
-      : source_(source), directory_(directory), options_(options), out_(out) {}
+      : source_(source), directory_(directory), options_(options), out_(out), checksum_(checksum_of(*directory)) {}
 
   Result<void> read() {
-    CKPT_TRY(const std::string pickle_name, find_pickle());
+    if (checksum_ == Checksum::ignored) {
+      out_.problems.push_back({"no-checksums", Severity::note, "", std::nullopt,
+                               "it was written without checksums: damage to its data cannot be seen", ""});
+    }
+    CKPT_TRY(const ZipMember* const main, find_pickle());
+    const std::string& pickle_name = main->name;
     root_ = pickle_name.substr(0, pickle_name.size() - kPickle.size());
-    CKPT_CHECK(locate_members());
-    const bool script = members_.contains(root_ + "constants.pkl");
+    const bool script = std::any_of(directory_->members.begin(), directory_->members.end(),
+                                    [&](const ZipMember& m) { return m.name == root_ + "constants.pkl"; });
+    PickleSearch pickles(source_, directory_, script, options_, out_);
+    CKPT_CHECK(locate_members(main, pickles));
+    const auto found = members_.find(pickle_name);
+    if (found == members_.end())
+      return fail_at(ErrorCode::corrupt, pickle_name, std::nullopt, "the pickle of the object cannot be read");
+    const StoragePtr pickle = found->second;
+    auto graph = read_pickle_graph(*pickle, 0, options_.limits);
+    if (!graph) {
+      pickles.scan(*main, pickle->stored_form().offset_bytes);
+      if (graph.error().member.empty()) graph.error().member = pickle_name;
+      return tl::make_unexpected(std::move(graph.error()));
+    }
+    report_globals(graph->globals, pickle_name, script, out_);
     if (const auto order = members_.find(root_ + "byteorder"); order != members_.end()) {
       CKPT_TRY(const std::string text, read_text(order->second));
       big_endian_ = text == "big";
@@ -90,13 +122,6 @@ class TorchZipReader {
         return fail_at(ErrorCode::corrupt, root_ + "byteorder", 0, "the byte order is neither little nor big");
       }
     }
-    const StoragePtr pickle = members_.at(pickle_name);
-    auto graph = read_pickle_graph(*pickle, 0, options_.limits);
-    if (!graph) {
-      if (graph.error().member.empty()) graph.error().member = pickle_name;
-      return tl::make_unexpected(std::move(graph.error()));
-    }
-    report_globals(graph->globals, pickle_name, script, out_);
     if (graph->end_offset != pickle->size_bytes()) {
       out_.problems.push_back(
           {"trailing-bytes", Severity::warning, pickle_name, graph->end_offset, "bytes follow the pickle's end", ""});
@@ -107,33 +132,64 @@ class TorchZipReader {
   }
 
  private:
-  /// The pickle nearest the top; a second one is a second checkpoint that other readers may prefer.
-  Result<std::string> find_pickle() {
-    std::vector<std::string> found;
-    for (const ZipMember& m : directory_->members) {
-      if (m.name == kPickle || m.name.ends_with("/data.pkl")) found.push_back(m.name);
+  /// torch.serialization.set_crc32_options(False) leaves 0 in every CRC. One alone is damage.
+  static Checksum checksum_of(const ZipDirectory& directory) {
+    bool any = false;
+    for (const ZipMember& m : directory.members) {
+      if (m.size_bytes > 0 && m.crc32 != 0) return Checksum::compared;
+      any |= m.size_bytes > 0;
     }
-    std::stable_sort(found.begin(), found.end(), [](const std::string& a, const std::string& b) {
-      return std::count(a.begin(), a.end(), '/') < std::count(b.begin(), b.end(), '/');
+    return any ? Checksum::ignored : Checksum::compared;
+  }
+
+  /// The pickle nearest the top; a second one is a second checkpoint that other readers may prefer.
+  Result<const ZipMember*> find_pickle() {
+    std::vector<const ZipMember*> found;
+    for (const ZipMember& m : directory_->members) {
+      if (m.name == kPickle || m.name.ends_with("/data.pkl")) found.push_back(&m);
+    }
+    std::stable_sort(found.begin(), found.end(), [](const ZipMember* a, const ZipMember* b) {
+      return std::count(a->name.begin(), a->name.end(), '/') < std::count(b->name.begin(), b->name.end(), '/');
     });
     if (found.size() > 1) {
-      out_.problems.push_back({"torch-roots", Severity::error, found[1], std::nullopt,
+      out_.problems.push_back({"torch-roots", Severity::error, found[1]->name, std::nullopt,
                                "a second data.pkl: programs may differ on which counts", ""});
     }
     return found.at(0);
   }
 
-  Result<void> locate_members() {
+  Result<void> locate_members(const ZipMember* main, PickleSearch& pickles) {
     std::vector<std::uint64_t> data_offsets(directory_->members.size(), 0);
     for (std::size_t i = 0; i < directory_->members.size(); ++i) {
       const ZipMember& m = directory_->members[i];
-      CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, *directory_, m, 0, out_.problems));
-      data_offsets[i] = data.offset_bytes;
-      CKPT_TRY(StoragePtr storage, zip_member_storage(source_, directory_, m, data.offset_bytes, 0));
-      if (options_.thorough) out_.members.push_back({m.name, storage});
-      members_.emplace(m.name, std::move(storage));
+      if (!is_folder(m) &&
+          (!m.name.starts_with(root_) || !torch_writes(std::string_view(m.name).substr(root_.size())))) {
+        out_.problems.push_back({"foreign-member", Severity::note, m.name, m.header_offset,
+                                 "torch writes no member of this name, and reads none", ""});
+      }
+      auto done = locate(m, &m == main, data_offsets[i], pickles);
+      if (done) continue;
+      const Error& e = done.error();
+      if (e.code == ErrorCode::io || e.code == ErrorCode::out_of_memory) return done;
+      // One bad member does not hide the others.
+      out_.problems.push_back({to_string(e.code), Severity::error, m.name, e.offset_bytes, e.message, ""});
     }
     if (options_.thorough) check_zip_layout(source_, *directory_, data_offsets, out_.problems);
+    return {};
+  }
+
+  Result<void> locate(const ZipMember& m, bool is_main, std::uint64_t& data_offset, PickleSearch& pickles) {
+    CKPT_TRY(const ZipMemberData data, locate_zip_member(source_, *directory_, m, kStartBytes, out_.problems));
+    data_offset = data.offset_bytes;
+    if (is_folder(m)) return {};
+    CKPT_TRY(StoragePtr storage, zip_member_storage(source_, directory_, m, data.offset_bytes, 0, checksum_));
+    if (options_.thorough) out_.members.push_back({m.name, storage});
+    members_.emplace(m.name, std::move(storage));
+    if (is_main) return {};  // read as what it is
+    CKPT_TRY(const StoragePtr unchecked,
+             zip_member_storage(source_, directory_, m, data.offset_bytes, 0, Checksum::ignored));
+    CKPT_TRY(const auto start, read_member_start(m, data, unchecked, kStartBytes));
+    pickles.look_at(m, data.offset_bytes, start);
     return {};
   }
 
@@ -175,10 +231,13 @@ class TorchZipReader {
     return lost;
   }
 
+  static constexpr std::size_t kStartBytes = 16;  // they come with the local header
+
   const SourcePtr& source_;
   const ZipDirectoryPtr& directory_;
   const ReadOptions& options_;
   Checkpoint& out_;
+  Checksum checksum_;
   std::string root_;
   bool big_endian_ = false;
   std::unordered_map<std::string, StoragePtr> members_;
@@ -193,19 +252,15 @@ class TorchLegacyReader {
   Result<void> read() {
     CKPT_TRY(const PickleGraph magic, next_pickle());
     CKPT_TRY(const PickleGraph protocol, next_pickle());
-    CKPT_TRY(const PickleGraph system, next_pickle());
+    CKPT_TRY([[maybe_unused]] const PickleGraph system, next_pickle());
     CKPT_TRY(const PickleGraph object, next_pickle());
     CKPT_TRY(const PickleGraph keys, next_pickle());
     if (protocol.kind(protocol.root) != PickleKind::integer || protocol.integer(protocol.root) != 1001) {
       return fail(ErrorCode::unsupported, "a version of torch's legacy format that is not known");
     }
-    const bool big_endian = is_big_endian(system);
     CKPT_CHECK(place_storages(object, keys));
-    const StorageResolver resolve = [&](const PickleGraph& g, PickleId id) -> Result<TorchStorage> {
-      CKPT_TRY(TorchStorage found, storage(g, id));
-      found.dtype.big_endian = big_endian && found.dtype.item_bytes > 1;
-      return found;
-    };
+    // Storages are little-endian whatever the system info says: torch swaps while it writes.
+    const StorageResolver resolve = [&](const PickleGraph& g, PickleId id) { return storage(g, id); };
     CKPT_TRY(out_.root, interpret_pickle(object, whole_, "", resolve, options_, out_));
     if (at_ < source_->size_bytes()) {
       out_.problems.push_back({"trailing-bytes", Severity::warning, "", at_,
@@ -216,22 +271,11 @@ class TorchLegacyReader {
 
  private:
   Result<PickleGraph> next_pickle() {
-    CKPT_TRY(PickleGraph graph, read_pickle_graph(*whole_, at_, options_.limits));
-    report_globals(graph.globals, "", false, out_);
-    at_ = graph.end_offset;
+    std::vector<PickleGlobal> named;
+    auto graph = read_pickle_graph(*whole_, at_, options_.limits, &named);
+    report_globals(graph ? graph->globals : named, "", false, out_);
+    if (graph) at_ = graph->end_offset;
     return graph;
-  }
-
-  static bool is_big_endian(const PickleGraph& system) {
-    if (system.kind(system.root) != PickleKind::dict) return false;
-    const auto items = system.items(system.root);
-    for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
-      if (system.kind(items[i]) == PickleKind::string && system.text(items[i]) == "little_endian" &&
-          system.kind(items[i + 1]) == PickleKind::boolean) {
-        return !system.boolean(items[i + 1]);
-      }
-    }
-    return false;
   }
 
   /// Finds where each key's bytes are; how many an element has only the object's pickle says.

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <span>
+
+#include "container/zip_directory.h"
+#include "format/readers.h"
+
+namespace netcl::ckpt {
+
+/// Finds pickles in the members of an archive that no reader of a format takes for one, and names what they would
+/// call. Programs load such members too: an archive's extra files, or what torch.package keeps.
+class PickleSearch {
+ public:
+  /// `script`: TorchScript's own classes count as known.
+  PickleSearch(const SourcePtr& source, const ZipDirectoryPtr& directory, bool script, const ReadOptions& options,
+               Checkpoint& out);
+
+  /// Looks at a member whose data begins at `data_offset`. `start`: its first decoded bytes, two or more where it has
+  /// them. A wrong CRC hides nothing: pickle.load has called by the time that zipfile compares it.
+  void look_at(const ZipMember& member, std::uint64_t data_offset, std::span<const std::byte> start);
+
+  /// The same for a member that programs load as a pickle, whatever it begins with.
+  void scan(const ZipMember& member, std::uint64_t data_offset);
+
+ private:
+  Result<void> read(const ZipMember& member, std::uint64_t data_offset, bool certain);
+
+  const SourcePtr& source_;
+  const ZipDirectoryPtr& directory_;
+  bool script_;
+  Limits limits_;
+  Checkpoint& out_;
+  std::uint64_t readable_bytes_;  // of all members together: they may overlap, and be compressed
+};
+
+}  // namespace netcl::ckpt

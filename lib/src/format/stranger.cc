@@ -1,0 +1,98 @@
+// What files are that people take for checkpoints: programs have their marks, archives the names of their members.
+// The message names it and says what to do, which "corrupt" never does.
+#include "format/stranger.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+#include "base/try.h"
+
+namespace netcl::ckpt {
+namespace {
+
+/// Some of the members, those first that may be checkpoints themselves.
+std::string list_members(const ZipDirectory& directory) {
+  constexpr std::size_t kMostNames = 4, kLongestName = 60;
+  auto is_checkpoint = [](const ZipMember& m) {
+    constexpr std::array<std::string_view, 13> kEndings = {".pth",         ".pt",  ".npz",      ".npy", ".ckpt",
+                                                           ".bin",         ".pkl", ".tar",      ".h5",  ".onnx",
+                                                           ".safetensors", ".zip", "parameters"};
+    return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view e) { return m.name.ends_with(e); });
+  };
+  std::vector<const ZipMember*> order;
+  for (const ZipMember& m : directory.members) {
+    if (!is_folder(m)) order.push_back(&m);
+  }
+  std::stable_partition(order.begin(), order.end(), [&](const ZipMember* m) { return is_checkpoint(*m); });
+  std::string out;
+  for (std::size_t i = 0; i < std::min(order.size(), kMostNames); ++i) {
+    const std::string name = to_valid_utf8(order[i]->name);
+    out += (i > 0 ? ", " : "") + (name.size() > kLongestName ? name.substr(0, kLongestName) + "..." : name);
+  }
+  return order.size() > kMostNames ? fmt::format("{} and {} more", out, order.size() - kMostNames) : out;
+}
+
+}  // namespace
+
+std::optional<std::string> describe_stranger(std::string_view head) {
+  auto has = [&](std::string_view word, std::size_t from = 0) {
+    return head.size() > from && head.substr(from).starts_with(word);
+  };
+  if (head.empty()) return "the file is empty";
+  if (has("version https://git-lfs")) return "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'";
+  if (has("\x1f\x8b")) return "gzip data; unpack it first with gunzip";
+  if (has("BZh") && has("1AY&SY", 4)) return "bzip2 data; unpack it first with bunzip2";
+  if (has("\x28\xb5\x2f\xfd")) return "zstd data; unpack it first with 'zstd -d'";
+  if (has("\xfd"
+          "7zXZ"))
+    return "xz data; unpack it first with unxz";
+  if (has("\x89HDF\r\n")) return "an HDF5 file (Keras .h5), which is not a format read here";
+  if (has("ustar", 257)) return "a tar archive; torch wrote those before version 0.4: load and save it once with torch";
+  const auto start = head.find_first_not_of(" \t\r\n");
+  if (start == head.npos) return "nothing but spaces";
+  if (head[start] == '<') return "a web page or XML, perhaps what a download was answered with";
+  if (head[start] == '{' || head[start] == '[') return "JSON text; if it is a sidecar, name the .npz beside it";
+  if (std::all_of(head.begin(), head.end(), [](char c) { return c == '\0'; })) return "nothing but zeros";
+  return std::nullopt;
+}
+
+std::optional<std::string> describe_archive(const ZipDirectory& directory) {
+  const auto& members = directory.members;
+  auto any = [&](auto&& matches) {
+    return std::any_of(members.begin(), members.end(),
+                       [&](const ZipMember& m) { return matches(std::string_view(m.name)); });
+  };
+  auto has = [&](std::string_view name) { return any([&](std::string_view n) { return n == name; }); };
+  auto ends = [&](std::string_view end) { return any([&](std::string_view n) { return n.ends_with(end); }); };
+
+  if (members.empty()) return "an empty zip archive: a save that was cut short, or np.savez() of nothing";
+  if (has("[Content_Types].xml")) return "an office document";
+  if (has("mimetype") && ends("META-INF/manifest.xml")) return "an office document (OpenDocument)";
+  if (has("mimetype") && has("META-INF/container.xml")) return "an e-book (EPUB)";
+  if (ends(".data/extern_modules"))
+    return "a torch.package archive, which brings its own code; load it with torch.package and save its state dict";
+  if (ends(".weights.h5") || (has("metadata.json") && has("config.json")))
+    return "a Keras file, whose weights are HDF5; save them with NumPy to read them here";
+  if (has("AndroidManifest.xml")) return "an Android package";
+  if (has("META-INF/MANIFEST.MF")) return "a Java archive";
+  if (ends(".dist-info/RECORD")) return "a Python wheel";
+  if (has("policy.pth") || (has("data") && has("parameters")))
+    return fmt::format("a Stable-Baselines archive ({}); unpack it and name the part that is wanted",
+                       list_members(directory));
+  // What torch.save has written by the time that it pickles: it fails, and the archive is closed nevertheless.
+  const bool torch_parts = std::all_of(members.begin(), members.end(), [](const ZipMember& m) {
+    const std::string_view n = m.name;
+    return is_folder(m) || n.ends_with("/version") || n.ends_with("/byteorder") || n.ends_with("/.format_version") ||
+           n.ends_with("/.storage_alignment") || n.ends_with("/.data/serialization_id") || n.find("/data/") != n.npos;
+  });
+  if (torch_parts) return "a torch file without its data.pkl: the save was cut short";
+  return std::nullopt;
+}
+
+std::string describe_plain_archive(const ZipDirectory& directory) {
+  return fmt::format("a zip archive without arrays ({}); if one of these is a checkpoint, unpack it",
+                     list_members(directory));
+}
+
+}  // namespace netcl::ckpt

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "container/zip_directory.h"
+
+namespace netcl::ckpt {
+
+/// What a file that is no checkpoint is, by its first bytes, and the way out; nothing where nobody knows. No pickle
+/// begins like one.
+std::optional<std::string> describe_stranger(std::string_view head);
+
+/// What an archive that holds neither arrays nor torch's data.pkl is, and the way out; nothing where its members are
+/// just files.
+std::optional<std::string> describe_archive(const ZipDirectory& directory);
+
+/// The same for one of just files, naming some.
+std::string describe_plain_archive(const ZipDirectory& directory);
+
+}  // namespace netcl::ckpt

@@ -106,6 +106,11 @@ Run add_verify_options(CLI::App& command) {
       ->transform(one_of({"human", "json", "junit", "github", "sarif"}))
       ->type_name("FORM")
       ->excludes("--json");
+  command
+      .add_option("--allow", options->verify.allow,
+                  "Foreign classes and functions that are no problem, as MODULE.NAME; * and ? match")
+      ->type_name("GLOB")
+      ->allow_extra_args(false);
   command.add_flag("--finite", options->verify.finite, "NaN and Inf in a tensor are problems too");
   auto* like = command.add_option("--like", options->like, "Demand the names, dtypes and shapes of another checkpoint")
                    ->type_name("OTHER");
@@ -125,6 +130,7 @@ Run add_verify_options(CLI::App& command) {
       "  netcl-ckpt verify --json checkpoints/\n"
       "  netcl-ckpt verify --device 0 iter_1000.npz\n"
       "  netcl-ckpt verify --format junit checkpoints/ > checkpoints.xml\n"
+      "  netcl-ckpt verify --allow 'omegaconf.*' last.ckpt\n"
       "  netcl-ckpt verify --finite --like iter_1000.npz iter_2000.npz\n");
   return [options] { return run(*options); };
 }

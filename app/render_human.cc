@@ -176,7 +176,11 @@ std::string inline_value(const Tree& tree, ValueId id, std::size_t budget) {
     case ValueKind::string: return fmt::format("'{}'", shortened(escape(tree.text(id).substr(0, 4 * budget)), budget));
     case ValueKind::big_integer:
     case ValueKind::name: return shortened(escape(tree.text(id).substr(0, 4 * budget)), budget);
-    case ValueKind::bytes: return fmt::format("<{}>", plural(tree.text(id).size(), "byte"));
+    case ValueKind::bytes: {
+      const std::string_view bytes = tree.text(id);
+      const bool pickle = bytes.size() > 3 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5 && bytes.back() == '.';
+      return fmt::format("<{}{}>", plural(bytes.size(), "byte"), pickle ? ", a pickle" : "");
+    }
     case ValueKind::opaque: return fmt::format("<{}, not run>", escape(tree.text(id)));
     case ValueKind::tuple: return list("(", tree.items(id).size() == 1 ? ",)" : ")", tree.items(id), item);
     case ValueKind::set:

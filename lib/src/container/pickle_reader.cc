@@ -285,11 +285,11 @@ class PickleMachine {
     g_.chains_.emplace_back();
     return push(node(kind, g_.chains_.size() - 1));
   }
-  Result<void> push_range(std::uint64_t size_bytes) {
+  Result<void> push_range(std::uint64_t size_bytes, bool python2 = false) {
     const std::uint64_t begin = in_.offset();
     CKPT_CHECK(in_.skip(size_bytes));
     g_.ranges_.push_back({begin, size_bytes});
-    return push(node(Kind::bytes, g_.ranges_.size() - 1));
+    return push(node(Kind::bytes, g_.ranges_.size() - 1, python2 ? 1 : 0));
   }
   Result<void> push_unicode(std::uint64_t size_bytes) {
     std::string text;
@@ -300,14 +300,14 @@ class PickleMachine {
   /// Python 2's str: text where it is short ASCII (a key), else bytes.
   Result<void> push_byte_string(std::uint64_t size_bytes) {
     constexpr std::uint64_t kLongestKey = 1024;
-    if (size_bytes > kLongestKey) return push_range(size_bytes);
+    if (size_bytes > kLongestKey) return push_range(size_bytes, true);
     const std::uint64_t begin = in_.offset();
     std::string text;
     CKPT_CHECK(in_.text(size_bytes, text));
     if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; }))
       return push_text(Kind::string, text);
     g_.ranges_.push_back({begin, size_bytes});
-    return push(node(Kind::bytes, g_.ranges_.size() - 1));
+    return push(node(Kind::bytes, g_.ranges_.size() - 1, 1));
   }
   Result<void> push_global(std::string module, std::string name) {
     const std::string key = module + '\n' + name;
@@ -317,10 +317,22 @@ class PickleMachine {
   }
   Result<void> push_call(PickleId callable, PickleId args, PickleId kwargs = kNoPickle) {
     const Kind kind = g_.kind(callable);
-    if (kind != Kind::global && kind != Kind::call) return bad("the pickle calls something that cannot be called");
+    // torch's legacy files name a module's class by a persistent id.
+    if (kind != Kind::global && kind != Kind::call && kind != Kind::persistent)
+      return bad("the pickle calls something that cannot be called");
     const Kind given = g_.kind(args);
     if (given != Kind::tuple && given != Kind::call) return bad("the pickle calls with something other than a tuple");
-    g_.calls_.push_back({{callable, args, kwargs, kNoPickle}, {}, {}});
+    if (kwargs != kNoPickle && g_.kind(kwargs) != Kind::dict && g_.kind(kwargs) != Kind::call)
+      return bad("the pickle calls with keywords that are no dict");
+    std::uint32_t origin = kNoPickle;
+    if (kind == Kind::global) {
+      origin = static_cast<std::uint32_t>(g_.nodes_[callable].data);
+      g_.globals[origin].called = true;
+    } else if (kind == Kind::call) {
+      origin = g_.call(callable).origin;
+      if (origin != kNoPickle) g_.globals[origin].result_called = true;
+    }
+    g_.calls_.push_back({{callable, origin, args, kwargs, kNoPickle}, {}, {}});
     return push(node(Kind::call, g_.calls_.size() - 1));
   }
 
@@ -475,6 +487,7 @@ class PickleMachine {
     if (text.size() < 2 || text.front() != text.back() || (text.front() != '\'' && text.front() != '"'))
       return bad("a string is not quoted");
     std::string out;
+    bool ascii = true;
     for (std::size_t i = 1; i + 1 < text.size(); ++i) {
       std::uint32_t code = static_cast<std::uint8_t>(text[i]);
       if (text[i] == '\\') {
@@ -501,9 +514,10 @@ class PickleMachine {
           code = static_cast<std::uint8_t>(c);
         }
       }
+      ascii &= code < 0x80;
       append_utf8(out, code);
     }
-    return push_text(Kind::string, out);
+    return push_text(ascii ? Kind::string : Kind::byte_string, out);
   }
 
   Result<std::pair<std::string, std::string>> global_lines() {

@@ -20,8 +20,9 @@ enum class PickleKind : std::uint8_t {
   integer,
   big_integer,  ///< decimal text
   real,
-  string,  ///< UTF-8, surrogates as three bytes each
-  bytes,   ///< a range of the source, not read: bytes, bytearray, and Python 2's str
+  string,       ///< UTF-8, surrogates as three bytes each
+  bytes,        ///< a range of the source, not read: bytes, bytearray, and Python 2's str
+  byte_string,  ///< Python 2's str that is not ASCII, from text: a character for each byte
   list,
   tuple,
   set,
@@ -40,15 +41,18 @@ struct PickleGlobal {
   std::string module;
   std::string name;
   std::uint64_t offset_bytes = 0;  ///< of the opcode that named it first
+  bool called = false;
+  bool result_called = false;  ///< what a call of it gave was called in turn
   std::string qualified() const { return module + "." + name; }
 };
 
 /// What a call was given, and what was done to its result.
 struct PickleCall {
   PickleId callable = kNoPickle;
-  PickleId args = kNoPickle;    ///< a tuple, or whatever stood there
-  PickleId kwargs = kNoPickle;  ///< of NEWOBJ_EX
-  PickleId state = kNoPickle;   ///< of BUILD
+  std::uint32_t origin = kNoPickle;  ///< index of the global that is called, or whose result's … result is
+  PickleId args = kNoPickle;         ///< a tuple, or whatever stood there
+  PickleId kwargs = kNoPickle;       ///< of NEWOBJ_EX
+  PickleId state = kNoPickle;        ///< of BUILD
 };
 
 /// What a pickle would build, as symbols: nothing in it has been imported or called.
@@ -64,7 +68,8 @@ class PickleGraph {
   bool boolean(PickleId id) const { return nodes_[id].data != 0; }
   std::int64_t integer(PickleId id) const { return static_cast<std::int64_t>(nodes_[id].data); }
   double real(PickleId id) const;
-  std::string_view text(PickleId id) const;  ///< of string and big_integer
+  std::string_view text(PickleId id) const;                             ///< of string, byte_string and big_integer
+  bool is_python2(PickleId id) const { return nodes_[id].count != 0; }  ///< of bytes: they were Python 2's str
   struct Range {
     std::uint64_t offset_bytes;
     std::uint64_t size_bytes;

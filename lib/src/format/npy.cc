@@ -67,8 +67,8 @@ Result<DType> parse_descr(const PyLiteral& descr, const Limits& limits, std::uin
 
 }  // namespace
 
-Result<Tensor> make_npy_tensor(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
-                               const ReadOptions& options, Checkpoint& out) {
+Result<ValueId> add_npy_array(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
+                              const ReadOptions& options, Checkpoint& out) {
   Tensor tensor;
   CKPT_TRY(tensor.dtype, parse_descr(header.descr, options.limits, 0));
   tensor.shape = header.shape;
@@ -80,8 +80,11 @@ Result<Tensor> make_npy_tensor(const NpyHeader& header, const StoragePtr& payloa
   tensor.strides = header.fortran_order ? f_strides(header.shape) : c_strides(header.shape);
   if (has_object(tensor.dtype)) {
     // NumPy reads the pickle whatever the shape says.
-    CKPT_TRY([[maybe_unused]] const ValueId elements, read_object_pickle(payload, where, options, out));
-    return tensor;
+    CKPT_TRY(const ValueId elements, read_object_pickle(payload, where, options, out));
+    // Of plain objects it is an array; arrays, dicts and lists in it are listed as what they are.
+    const bool listed = out.tree.kind(elements) == ValueKind::tensor && out.tree.tensor(elements).storage == nullptr;
+    if (!listed) return elements;
+    return out.tree.add_tensor(std::move(tensor));
   }
   if (*size > payload->size_bytes()) {
     return fail_at(ErrorCode::truncated, where, header.header_bytes, "the header describes {} bytes, {} are there",
@@ -93,7 +96,7 @@ Result<Tensor> make_npy_tensor(const NpyHeader& header, const StoragePtr& payloa
                             ""});
   }
   tensor.storage = payload;
-  return tensor;
+  return out.tree.add_tensor(std::move(tensor));
 }
 
 Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
@@ -107,8 +110,7 @@ Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Check
   CKPT_CHECK(source->read_at(0, head));
   CKPT_TRY(const NpyHeader header, parse_npy_header(head, options.limits));
   const StoragePtr payload = file_storage(source, header_bytes, source->size_bytes() - header_bytes);
-  CKPT_TRY(Tensor tensor, make_npy_tensor(header, payload, "", options, out));
-  out.root = out.tree.add_tensor(std::move(tensor));
+  CKPT_TRY(out.root, add_npy_array(header, payload, "", options, out));
   return {};
 }
 

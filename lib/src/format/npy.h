@@ -5,10 +5,11 @@
 
 namespace netcl::ckpt {
 
-/// The tensor that `header` describes, over `payload` (the bytes after the header). An object array
-/// gets no storage; its pickle is read into `out.problems` and `out.tree`.
+/// The array that `header` describes, over `payload` (the bytes after the header), as a value of `out.tree`. The
+/// pickle of an object array is read: one of plain objects is a tensor without a storage, one that holds arrays, dicts
+/// or lists is what they are.
 /// Errors: corrupt, truncated, limit_exceeded.
-Result<Tensor> make_npy_tensor(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
-                               const ReadOptions& options, Checkpoint& out);
+Result<ValueId> add_npy_array(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
+                              const ReadOptions& options, Checkpoint& out);
 
 }  // namespace netcl::ckpt

@@ -147,9 +147,8 @@ class NpzReader {
     CKPT_TRY(const NpyHeader header, parse_npy_header(head, options_.limits));
     CKPT_TRY(const StoragePtr payload,
              zip_member_storage(source_, directory_, member, start.data_offset, header_bytes));
-    CKPT_TRY(Tensor tensor, make_npy_tensor(header, payload, member.name, options_, out_));
-    const ValueId key = out_.tree.add_string(name);
-    entries_.push_back({key, out_.tree.add_tensor(std::move(tensor))});
+    CKPT_TRY(const ValueId value, add_npy_array(header, payload, member.name, options_, out_));
+    entries_.push_back({out_.tree.add_string(name), value});
     return {};
   }
 

@@ -14,6 +14,7 @@ namespace {
 
 /// The npy file of one tensor.
 Result<WritePart> npy_part(const std::string& name, const Tensor& tensor) {
+  CKPT_CHECK(check_readable(tensor, name));
   if (!tensor.storage) {
     return fail_at(ErrorCode::unsupported, name, std::nullopt,
                    "an object array is a pickle, which is not written; exclude it");

@@ -81,7 +81,8 @@ class NpzPeek {
     const auto payload = std::span(bytes).subspan(header_bytes);
     const StoragePtr storage =
         file_storage(memory_source({payload.begin(), payload.end()}, member.name), 0, payload.size());
-    return make_npy_tensor(header, storage, member.name, {}, out_);
+    CKPT_TRY(const ValueId value, add_npy_array(header, storage, member.name, {}, out_));
+    return out_.tree.kind(value) == ValueKind::tensor ? out_.tree.tensor(value) : Tensor();
   }
 
   void append(ValueId document, std::string_view part, std::vector<Tree::Entry>& entries) const {

@@ -21,6 +21,14 @@ void look_behind(const StoragePtr& storage, std::uint64_t offset_bytes, const Re
   }
 }
 
+Result<ValueId> interpret(const PickleGraph& graph, const StoragePtr& payload, const std::string& where,
+                          const ReadOptions& options, Checkpoint& out) {
+  const NestedReader nested = [&](const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes) {
+    return read_nested_torch(storage, offset_bytes, size_bytes, options, out);
+  };
+  return interpret_pickle({graph, payload, where, nullptr, false, nested}, options, out);
+}
+
 }  // namespace
 
 Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
@@ -29,7 +37,7 @@ Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Ch
   auto graph = read_pickle_graph(*storage, 0, options.limits, &named);
   report_globals(graph ? graph->globals : named, "", false, out);
   if (!graph) return tl::make_unexpected(std::move(graph.error()));
-  CKPT_TRY(out.root, interpret_pickle(*graph, storage, "", nullptr, options, out));
+  CKPT_TRY(out.root, interpret(*graph, storage, "", options, out));
   look_behind(storage, graph->end_offset, options, out);
   return {};
 }
@@ -44,7 +52,7 @@ Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string&
     return tl::make_unexpected(std::move(graph.error()));
   }
   report_globals(graph->globals, where, false, out);
-  return interpret_pickle(*graph, payload, where, nullptr, options, out);
+  return interpret(*graph, payload, where, options, out);
 }
 
 }  // namespace netcl::ckpt

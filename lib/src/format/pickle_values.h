@@ -4,6 +4,7 @@
 #include <string>
 
 #include "container/pickle_reader.h"
+#include "format/pickle_globals.h"
 #include "format/readers.h"
 
 namespace netcl::ckpt {
@@ -18,22 +19,28 @@ struct TorchStorage {
 /// Finds the storage that a persistent id (a node of the graph) names.
 using StorageResolver = std::function<Result<TorchStorage>(const PickleGraph& graph, PickleId persistent_id)>;
 
+/// Reads the torch file that lies in a pickle's bytes, `size_bytes` of `storage` from `offset_bytes` on, into the
+/// same tree.
+using NestedReader =
+    std::function<Result<ValueId>(const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes)>;
+
 /// torch's name of an element type: "FloatStorage" or "float32". Errors: unsupported.
 Result<DType> torch_dtype(const PickleGlobal& global);
 
-/// True for a class of ml_dtypes that is an element type known here: `ml_dtypes.bfloat16`.
-bool is_ml_dtype(const PickleGlobal& global);
+/// A pickle that has been read as symbols, and what is around it.
+struct PickleSource {
+  const PickleGraph& graph;
+  StoragePtr payload;             ///< what the graph's ranges are ranges of
+  std::string where;              ///< the member
+  StorageResolver resolve = {};   ///< null outside torch files
+  bool script = false;            ///< of TorchScript
+  NestedReader read_nested = {};  ///< null in such a nested file
+};
 
-/// Turns the symbols of a pickle into values of `out.tree`. Only a list of pure constructors is
-/// understood (NumPy's arrays, scalars and dtypes, collections, torch's tensors, …); anything else
-/// becomes an opaque value, and a problem "unsafe-global" of `out`, under `where`.
-/// `payload`: what the graph's ranges are ranges of. `resolve`: null outside torch files.
+/// Turns the symbols of a pickle into values of `out.tree`. What is plain (format/pickle_globals.h) is understood;
+/// anything else becomes an opaque value; what it is called, report_globals() says. A tensor that cannot be read is
+/// listed without a storage, and is a problem of `out`.
 /// Errors: corrupt where a constructor's arguments contradict each other; limit_exceeded.
-Result<ValueId> interpret_pickle(const PickleGraph& graph, const StoragePtr& payload, const std::string& where,
-                                 const StorageResolver& resolve, const ReadOptions& options, Checkpoint& out);
-
-/// Adds a problem for each of `globals` that is not on the list. TorchScript's own classes
-/// (`__torch__.…`) count as known where `script` is true.
-void report_globals(std::span<const PickleGlobal> globals, const std::string& where, bool script, Checkpoint& out);
+Result<ValueId> interpret_pickle(const PickleSource& source, const ReadOptions& options, Checkpoint& out);
 
 }  // namespace netcl::ckpt

@@ -34,6 +34,7 @@ class ArrayPickler {
   PickleWriter& writer() { return pickler_.writer; }
 
   Result<void> array(const Tensor& tensor, const std::string& name) {
+    CKPT_CHECK(check_readable(tensor));
     if (!tensor.storage) {
       return fail(ErrorCode::unsupported, "an object array is a pickle of its own, which is not written; exclude it");
     }

@@ -17,6 +17,9 @@ Result<void> read_npz(const SourcePtr& source, const ZipDirectoryPtr& directory,
 Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
                             Checkpoint& out);
 Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+/// A legacy torch file in the bytes of a pickle, as pickle.dump writes a tensor's storage. Returns what it holds.
+Result<ValueId> read_nested_torch(const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes,
+                                  const ReadOptions& options, Checkpoint& out);
 Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 

@@ -78,6 +78,7 @@ Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& t = tree.tensor(tensors[i].value);
     const std::string name = tensors[i].path.empty() ? "arr_0" : tensors[i].name;
+    CKPT_CHECK(check_readable(t, name));
     const char* code = dtype_code(t.dtype.type);
     if (code == nullptr || !t.storage) {
       return fail_at(ErrorCode::unsupported, name, std::nullopt,

@@ -68,6 +68,13 @@ Result<StorageId> parse_storage_id(const PickleGraph& g, PickleId id) {
   return out;
 }
 
+/// ('module', class, file, source): a class, and no storage.
+bool is_class(const PickleGraph& g, PickleId id) {
+  if (g.kind(id) != PickleKind::tuple) return false;
+  const auto parts = g.items(id);
+  return !parts.empty() && g.kind(parts[0]) == PickleKind::string && g.text(parts[0]) == "module";
+}
+
 /// In the place of a storage that is not in the archive: what the pickle says of its tensors can be listed, and
 /// reading one is an error.
 class LostStorage final : public Storage {
@@ -127,7 +134,7 @@ class TorchZipReader {
           {"trailing-bytes", Severity::warning, pickle_name, graph->end_offset, "bytes follow the pickle's end", ""});
     }
     const StorageResolver resolve = [this](const PickleGraph& g, PickleId id) { return storage(g, id); };
-    CKPT_TRY(out_.root, interpret_pickle(*graph, pickle, pickle_name, resolve, options_, out_));
+    CKPT_TRY(out_.root, interpret_pickle({*graph, pickle, pickle_name, resolve, script}, options_, out_));
     return {};
   }
 
@@ -246,10 +253,12 @@ class TorchZipReader {
 
 class TorchLegacyReader {
  public:
-  TorchLegacyReader(const SourcePtr& source, const ReadOptions& options, Checkpoint& out)
-      : source_(source), options_(options), out_(out), whole_(file_storage(source, 0, source->size_bytes())) {}
+  /// The bytes of `source` from `begin` to `end`.
+  TorchLegacyReader(const SourcePtr& source, std::uint64_t begin, std::uint64_t end, const ReadOptions& options,
+                    Checkpoint& out)
+      : source_(source), options_(options), out_(out), whole_(file_storage(source, 0, end)), at_(begin), end_(end) {}
 
-  Result<void> read() {
+  Result<ValueId> read() {
     CKPT_TRY(const PickleGraph magic, next_pickle());
     CKPT_TRY(const PickleGraph protocol, next_pickle());
     CKPT_TRY([[maybe_unused]] const PickleGraph system, next_pickle());
@@ -261,12 +270,12 @@ class TorchLegacyReader {
     CKPT_CHECK(place_storages(object, keys));
     // Storages are little-endian whatever the system info says: torch swaps while it writes.
     const StorageResolver resolve = [&](const PickleGraph& g, PickleId id) { return storage(g, id); };
-    CKPT_TRY(out_.root, interpret_pickle(object, whole_, "", resolve, options_, out_));
-    if (at_ < source_->size_bytes()) {
+    CKPT_TRY(const ValueId root, interpret_pickle({object, whole_, "", resolve}, options_, out_));
+    if (at_ < end_) {
       out_.problems.push_back({"trailing-bytes", Severity::warning, "", at_,
-                               fmt::format("{} bytes follow the last storage", source_->size_bytes() - at_), ""});
+                               fmt::format("{} bytes follow the last storage", end_ - at_), ""});
     }
-    return {};
+    return root;
   }
 
  private:
@@ -282,9 +291,10 @@ class TorchLegacyReader {
   Result<void> place_storages(const PickleGraph& object, const PickleGraph& keys) {
     std::unordered_map<std::string, StorageId> described;
     for (PickleId id = 0; id < object.size(); ++id) {
-      if (object.kind(id) != PickleKind::persistent) continue;
-      CKPT_TRY(StorageId s, parse_storage_id(object, object.persistent_id(id)));
-      described.emplace(s.key, std::move(s));
+      if (object.kind(id) != PickleKind::persistent || is_class(object, object.persistent_id(id))) continue;
+      // One that is not known here is an error of the tensors on it alone.
+      auto s = parse_storage_id(object, object.persistent_id(id));
+      if (s) described.emplace(s->key, std::move(*s));
     }
     if (keys.kind(keys.root) != PickleKind::list)
       return fail_at(ErrorCode::corrupt, "", at_, "the list of storages is none");
@@ -303,7 +313,7 @@ class TorchLegacyReader {
       }
       const auto bytes = checked_mul(count, it->second.dtype.item_bytes);
       at_ += 8;
-      if (!bytes || *bytes > source_->size_bytes() - at_)
+      if (!bytes || *bytes > end_ - at_)
         return fail_at(ErrorCode::truncated, "", at_, "the file ends inside storage '{}'", to_valid_utf8(key));
       storages_.emplace(key, TorchStorage{file_storage(source_, at_, *bytes), it->second.dtype, count});
       at_ += *bytes;
@@ -328,7 +338,8 @@ class TorchLegacyReader {
   const ReadOptions& options_;
   Checkpoint& out_;
   StoragePtr whole_;
-  std::uint64_t at_ = 0;
+  std::uint64_t at_;
+  std::uint64_t end_;
   std::unordered_map<std::string, TorchStorage> storages_;
 };
 
@@ -341,7 +352,24 @@ Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectoryPtr& dire
 }
 
 Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
-  return TorchLegacyReader(source, options, out).read();
+  CKPT_TRY(out.root, TorchLegacyReader(source, 0, source->size_bytes(), options, out).read());
+  return {};
+}
+
+Result<ValueId> read_nested_torch(const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes,
+                                  const ReadOptions& options, Checkpoint& out) {
+  const StoredForm& form = storage->stored_form();
+  if (form.source && form.compression == Compression::none) {
+    const std::uint64_t begin = form.offset_bytes + form.header_bytes + offset_bytes;
+    return TorchLegacyReader(form.source, begin, begin + size_bytes, options, out).read();
+  }
+  constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 20;  // a tensor in a compressed member, in memory
+  if (size_bytes > kMostBytes)
+    return fail(ErrorCode::unsupported, "a pickled torch file of {} bytes in a compressed member", size_bytes);
+  std::vector<std::byte> bytes(size_bytes);
+  CKPT_TRY(auto reader, storage->open());
+  CKPT_CHECK(reader->read(offset_bytes, bytes));
+  return TorchLegacyReader(memory_source(std::move(bytes), "a pickled torch file"), 0, size_bytes, options, out).read();
 }
 
 }  // namespace netcl::ckpt

@@ -82,6 +82,7 @@ class TorchPickler {
 
  private:
   Result<void> tensor(const Tensor& tensor) {
+    CKPT_CHECK(check_readable(tensor));
     const char* type = storage_class(tensor.dtype.type);
     const std::string name = tensor.dtype.name();
     if ((type == nullptr && !torch_dtype({"torch", name})) || !tensor.storage) {

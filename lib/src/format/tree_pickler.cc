@@ -7,12 +7,11 @@
 #include "format/tree_pickler.h"
 
 #include <algorithm>
-#include <array>
 #include <unordered_set>
 
 #include "base/text.h"
 #include "base/try.h"
-#include "format/pickle_values.h"
+#include "format/pickle_globals.h"
 #include "model/dtype.h"
 #include "model/tree.h"
 
@@ -30,45 +29,6 @@ bool is_container(ValueKind kind) {
     case ValueKind::dict: return true;
     default: return false;
   }
-}
-
-/// A global that may stand as a value.
-struct SafeGlobal {
-  std::string_view module;
-  std::string_view name;
-  bool weights_only;  // on the list of torch.load(weights_only=True)
-};
-constexpr std::array kSafeGlobals = {
-    SafeGlobal{"builtins", "object", false},
-    SafeGlobal{"builtins", "int", false},
-    SafeGlobal{"builtins", "float", false},
-    SafeGlobal{"builtins", "complex", true},
-    SafeGlobal{"builtins", "bool", false},
-    SafeGlobal{"builtins", "str", false},
-    SafeGlobal{"builtins", "bytes", false},
-    SafeGlobal{"builtins", "bytearray", true},
-    SafeGlobal{"builtins", "list", false},
-    SafeGlobal{"builtins", "tuple", false},
-    SafeGlobal{"builtins", "dict", false},
-    SafeGlobal{"builtins", "set", true},
-    SafeGlobal{"builtins", "frozenset", false},
-    SafeGlobal{"builtins", "slice", false},
-    SafeGlobal{"builtins", "range", false},
-    SafeGlobal{"collections", "OrderedDict", true},
-    SafeGlobal{"collections", "defaultdict", false},
-    SafeGlobal{"numpy", "ndarray", false},
-    SafeGlobal{"numpy", "dtype", false},
-    SafeGlobal{"torch", "Size", true},
-    SafeGlobal{"torch", "device", true},
-};
-
-/// What Python 2 called it.
-std::pair<std::string_view, std::string_view> in_python3(std::string_view module, std::string_view name) {
-  if (module != "__builtin__") return {module, name};
-  if (name == "long") name = "int";
-  if (name == "unicode") name = "str";
-  if (name == "xrange") name = "range";
-  return {"builtins", name};
 }
 
 }  // namespace
@@ -124,21 +84,25 @@ Result<void> TreePickler::global(std::string_view qualified) {
         kDType.size(), qualified.size() - std::min(qualified.size(), kDType.size() + kDTypeEnd.size())));
     if (dtype) return dtypes.write(*dtype, writer);
   }
+  constexpr std::string_view kDevice = "torch.device('", kDeviceEnd = "')";
+  if (qualified.starts_with(kDevice) && qualified.ends_with(kDeviceEnd)) {
+    writer.global("torch", "device");
+    writer.mark();
+    writer.string(qualified.substr(kDevice.size(),
+                                   qualified.size() - std::min(qualified.size(), kDevice.size() + kDeviceEnd.size())));
+    writer.tuple();
+    writer.reduce();
+    return {};
+  }
   const auto dot = std::min(qualified.rfind('.'), qualified.size());
-  const auto [module, name] =
-      in_python3(qualified.substr(0, dot), qualified.substr(std::min(dot + 1, qualified.size())));
-  const auto safe = std::find_if(kSafeGlobals.begin(), kSafeGlobals.end(),
-                                 [&](const SafeGlobal& g) { return g.module == module && g.name == name; });
-  const bool of_torch = module == "torch" && torch_dtype({"torch", std::string(name)});
-  const bool of_ml_dtypes = is_ml_dtype({std::string(module), std::string(name)});
-  if (safe == kSafeGlobals.end() && !of_torch && !of_ml_dtypes) {
+  const auto type = type_name(qualified.substr(0, dot), qualified.substr(std::min(dot + 1, qualified.size())));
+  if (!type) {
     return fail(ErrorCode::unsupported, "{} is a name that only its own program can load; exclude it",
                 to_valid_utf8(qualified));
   }
-  if (weights_only_ && !of_torch && (of_ml_dtypes || !safe->weights_only)) {
+  if (weights_only_ && !type->weights_only)
     return fail(ErrorCode::unsupported, "torch.load(weights_only=True) refuses {}; exclude it", qualified);
-  }
-  writer.global(module, name);
+  writer.global(type->module, type->name);
   return {};
 }
 

@@ -41,6 +41,14 @@ struct WritePlan {
   std::vector<WritePart> parts;
 };
 
+/// Errors: unsupported, for a tensor that is listed and cannot be read.
+inline Result<void> check_readable(const Tensor& tensor, const std::string& name = "") {
+  if (tensor.why_unreadable.empty()) return {};
+  return tl::make_unexpected(Error{ErrorCode::unsupported,
+                                   "it cannot be read: " + tensor.why_unreadable + "; exclude it", "", name,
+                                   std::nullopt, 0});
+}
+
 /// How a checkpoint is laid out in a target format. Nothing is read of the payloads.
 /// Errors: unsupported, naming the tensor or value that the format cannot hold.
 struct LayoutOptions {

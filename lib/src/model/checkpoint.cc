@@ -99,6 +99,10 @@ ValueId Tree::add_opaque(std::string_view global, std::span<const ValueId> parts
 }
 
 ValueId Tree::reserve() { return add_none(); }
+void Tree::define(ValueId id, ValueId as) {
+  const Node node = nodes_[as];
+  nodes_[id] = node;
+}
 void Tree::define_sequence(ValueId id, ValueKind kind, std::span<const ValueId> items) {
   nodes_[id] = sequence_node(kind, items);
 }
@@ -218,8 +222,9 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
       ValueId id;
       std::size_t next;
       std::size_t name_bytes;  // of the path down to here
+      bool named;              // it has steps
     };
-    std::vector<Frame> stack{{checkpoint.root, 0, 0}};
+    std::vector<Frame> stack{{checkpoint.root, 0, 0, false}};
     std::vector<bool> open(tree.size());  // on the stack now: a second visit is a cycle
     std::string name;
     std::vector<PathStep> path;
@@ -256,8 +261,12 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
       if (!wanted[c] || open[c]) continue;
       const bool keyed = tree.kind(top.id) == ValueKind::dict;
       name.resize(top.name_bytes);
-      if (stack.size() > 1) name += '.';
-      name += keyed ? key_text(tree, tree.entries(top.id)[i].key) : fmt::format("{}", i);
+      // An object that is not known here has the names of its only part: its attributes, or its arguments.
+      const bool step = tree.kind(top.id) != ValueKind::opaque || num_children(tree, top.id) > 1;
+      if (step) {
+        if (top.named) name += '.';
+        name += keyed ? key_text(tree, tree.entries(top.id)[i].key) : fmt::format("{}", i);
+      }
       key_bytes += name.size() - top.name_bytes;
       if (key_bytes > 16 * limits.max_name_bytes)
         return fail(ErrorCode::limit_exceeded,
@@ -269,7 +278,8 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
         path.pop_back();
       } else {
         open[c] = true;
-        stack.push_back({c, 0, name.size()});
+        const bool named = top.named || step;
+        stack.push_back({c, 0, name.size(), named});
       }
     }
     return out;

@@ -9,6 +9,7 @@
 
 #include "base/endian.h"
 #include "base/text.h"
+#include "model/element_text.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -49,6 +50,16 @@ ValueId add_scalar_value(const Tensor& scalar, Tree& to) {
     case ScalarType::float32: return to.add_real(std::bit_cast<float>(load_le<std::uint32_t>(p)));
     case ScalarType::float64: return to.add_real(std::bit_cast<double>(load_le<std::uint64_t>(p)));
     case ScalarType::unicode: return to.add_string(ucs4_to_utf8(bytes));
+    case ScalarType::complex64:
+      return to.add_complex(std::bit_cast<float>(load_le<std::uint32_t>(p)),
+                            std::bit_cast<float>(load_le<std::uint32_t>(p + 4)));
+    case ScalarType::complex128:
+      return to.add_complex(std::bit_cast<double>(load_le<std::uint64_t>(p)),
+                            std::bit_cast<double>(load_le<std::uint64_t>(p + 8)));
+    case ScalarType::longdouble:
+    case ScalarType::clongdouble:
+    case ScalarType::datetime64:
+    case ScalarType::timedelta64: return to.add_string(element_text(scalar.dtype, bytes));
     default: return to.add_bytes(text);
   }
 }

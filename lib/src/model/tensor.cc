@@ -196,6 +196,7 @@ TensorReader::~TensorReader() = default;
 
 Result<TensorReader> TensorReader::open(const Tensor& tensor, std::uint64_t max_buffered_bytes) {
   return guarded([&]() -> Result<TensorReader> {
+    if (!tensor.why_unreadable.empty()) return fail(ErrorCode::unsupported, "{}", tensor.why_unreadable);
     if (!tensor.storage)
       return fail(ErrorCode::unsupported,
                   "an object array has no elements that can be read without running its pickle");

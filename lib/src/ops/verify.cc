@@ -15,6 +15,7 @@
 
 #include "base/buffer.h"
 #include "base/endian.h"
+#include "base/glob.h"
 #include "base/parallel.h"
 #include "base/try.h"
 #include "format/readers.h"
@@ -207,6 +208,11 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   report.format = checkpoint.format;
   report.file_bytes = checkpoint.file_bytes;
   report.problems = std::move(checkpoint.problems);
+  std::erase_if(report.problems, [&](const Problem& p) {
+    return p.code == "foreign-global" && std::any_of(options.allow.begin(), options.allow.end(), [&](const auto& glob) {
+             return glob_match(glob, p.global);
+           });
+  });
 
   auto listed = list_tensors(checkpoint, options.limits);
   if (!listed) report.problems.push_back(to_problem(listed.error()));

@@ -66,8 +66,10 @@ class Tree {
   ValueId add_dict(std::span<const Entry> entries);
   /// `global`: module.name; `parts`: what it was called with or given as state.
   ValueId add_opaque(std::string_view global, std::span<const ValueId> parts);
-  /// A place for a value that refers to itself: reserve, build the children, then define once.
+  /// A place for a value that refers to itself: reserve, build the children, then define once, as it is or as what
+  /// another value is.
   ValueId reserve();
+  void define(ValueId id, ValueId as);
   void define_sequence(ValueId id, ValueKind kind, std::span<const ValueId> items);
   void define_dict(ValueId id, std::span<const Entry> entries);
   void define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts);

@@ -25,7 +25,7 @@ struct Problem {
   std::string where;  ///< Member or tensor; "" for the file itself.
   std::optional<std::uint64_t> offset_bytes;
   std::string message;
-  std::string global;  ///< For "unsafe-global": `module.name`; "" otherwise.
+  std::string global;  ///< For "unsafe-global" and "foreign-global": `module.name`; "" otherwise.
 };
 
 using Problems = std::vector<Problem>;

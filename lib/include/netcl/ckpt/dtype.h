@@ -33,6 +33,17 @@ enum class ScalarType : std::uint8_t {
   float8_e4m3fnuz,
   float8_e5m2fnuz,
   float8_e8m0fnu,
+  float8_e3m4,
+  float8_e4m3,
+  float8_e4m3b11fnuz,
+  float6_e2m3fn,  ///< ml_dtypes keeps its types of fewer bits in a byte each
+  float6_e3m2fn,
+  float4_e2m1fn,
+  int4,
+  uint4,
+  int2,
+  uint2,
+  float4_e2m1fn_x2,  ///< torch's: two of them in a byte, as one element
   datetime64,
   timedelta64,
   bytes,       ///< NumPy S: zero-padded bytes

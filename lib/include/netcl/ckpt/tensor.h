@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string>
 #include <vector>
 
 #include "netcl/ckpt/dtype.h"
@@ -21,6 +22,7 @@ struct Tensor {
   std::vector<std::uint64_t> strides;  ///< in elements, one for each dimension; may be 0 (torch's expand)
   std::uint64_t offset_bytes = 0;      ///< of element (0, …, 0) in `storage`
   StoragePtr storage;                  ///< null for an object array, whose payload is a pickle
+  std::string why_unreadable;          ///< of a tensor that is listed and cannot be read: it has no storage
 
   std::uint64_t num_elements() const;
   std::uint64_t size_bytes() const { return num_elements() * dtype.item_bytes; }

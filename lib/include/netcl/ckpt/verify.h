@@ -25,6 +25,8 @@ struct VerifyOptions {
   Limits limits;
   /// Also look for NaN and Inf in every tensor of floating-point or complex numbers.
   bool finite = false;
+  /// Patterns of foreign globals that are no problem: "proj.config.*". Unsafe ones are, whatever stands here.
+  std::vector<std::string> allow;
   /// Compare names, dtypes and shapes with these; nothing is compared where absent.
   std::optional<std::vector<ExpectedTensor>> expected;
   /// Also send every tensor to this device and back, and compare.

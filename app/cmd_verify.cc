@@ -74,7 +74,7 @@ int run(Options& options) {
   std::vector<VerifiedFile> verified;  // for forms that begin with a count
   const char* separator = "\n";
   if (form == Form::json) out << "{\"schema\": \"netcl-ckpt.verify/1\", \"files\": [";
-  verify_all(files->paths, options.verify, [&](const std::string& path, Result<VerifyReport> report) {
+  const auto all = verify_all(files->paths, options.verify, [&](const std::string& path, Result<VerifyReport> report) {
     if (form == Form::json) {
       out << separator;
       separator = ",\n";
@@ -89,6 +89,11 @@ int run(Options& options) {
     code = std::max(code, !report ? int{kFailed} : report->sound() ? int{kDone} : int{kFound});
     if (form > Form::json) verified.push_back({path, std::move(report)});
   });
+  if (!all) {
+    out.flush();
+    log_error(all.error());
+    return kFailed;
+  }
   if (form == Form::json) out << "]}\n";
   if (form == Form::junit) render_junit(verified, out);
   if (form == Form::github) render_github(verified, out);

@@ -472,7 +472,7 @@ void render_human(const DiffReport& report, const DiffView& view, Output& out) {
   const Style style{view.terminal.color};
   const auto shown = shown_tensors(report, view);
   const bool figures =
-      std::any_of(shown.begin(), shown.end(), [](const TensorDiff* t) { return t->figures.has_value(); });
+      std::any_of(shown.begin(), shown.end(), [](const TensorDiff* t) { return t->figures != nullptr; });
   Table table({false, false, true, true, true, true, true, true, false});
   if (figures) table.add({"", "", "differ", "max abs", "max rel", "max ulp", "rms", "cosine", "moved"});
   for (const TensorDiff* t : shown) {

@@ -49,7 +49,7 @@ tl::unexpected<Error> fail_at(ErrorCode code, std::string_view member, std::opti
 }
 
 /// The public edge: runs `body` and turns the two exceptions that the standard library throws on a
-/// failed allocation into an Error. Every public function that may allocate goes through here.
+/// failed allocation, and whatever a caller's function throws, into an Error. Every public function that may allocate goes through here.
 template <class Body>
 auto guarded(Body&& body) noexcept -> decltype(body()) {
   try {
@@ -60,6 +60,8 @@ auto guarded(Body&& body) noexcept -> decltype(body()) {
     return fail(ErrorCode::out_of_memory, "not enough memory");
   } catch (const std::exception& e) {
     return fail(ErrorCode::internal, "unexpected failure inside netcl-ckpt ({})", e.what());
+  } catch (...) {
+    return fail(ErrorCode::internal, "a function that was passed to netcl-ckpt has thrown what is no std::exception");
   }
 }
 

@@ -171,6 +171,7 @@ bool is_torch_zip(const ZipDirectory& directory) {
 
 Result<Checkpoint> read_checkpoint(SourcePtr source, const std::filesystem::path& path, const ReadOptions& options) {
   return guarded([&]() -> Result<Checkpoint> {
+    if (!source) return fail(ErrorCode::invalid_argument, "there is no source to read from");
     auto out = read_source(source, path, options);
     if (!out && out.error().file.empty()) out.error().file = source->name();
     return out;

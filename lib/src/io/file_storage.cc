@@ -16,6 +16,7 @@ class FileStorage final : public Storage {
   bool seekable() const override { return true; }
   const StoredForm& stored_form() const override { return form_; }
   Result<std::unique_ptr<StorageReader>> open() const override {
+    if (!form_.source) return fail(ErrorCode::invalid_argument, "the storage has no source to read from");
     return std::unique_ptr<StorageReader>(std::make_unique<Reader>(form_));
   }
 

@@ -230,6 +230,12 @@ struct OutputFile::State {
   }
 };
 
+namespace {
+
+tl::unexpected<Error> moved_from() { return fail(ErrorCode::invalid_argument, "this output file was moved from"); }
+
+}  // namespace
+
 OutputFile::OutputFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
 OutputFile::OutputFile(OutputFile&&) noexcept = default;
 OutputFile& OutputFile::operator=(OutputFile&&) noexcept = default;
@@ -283,6 +289,7 @@ Result<OutputFile> OutputFile::scratch() {
 void OutputFile::remove_abandoned(const std::filesystem::path& directory) { remove_abandoned_in(directory); }
 
 Result<void> OutputFile::preallocate(std::uint64_t size_bytes) {
+  if (!state_) return moved_from();
   if (size_bytes == 0) return {};
   if (exceeds_limit(size_bytes)) return state_->io_error(fmt::format("cannot reserve {} bytes", size_bytes));
   if (state_->in_memory()) {
@@ -304,10 +311,11 @@ Result<void> OutputFile::preallocate(std::uint64_t size_bytes) {
 }
 
 void OutputFile::expect_at_most(std::uint64_t size_bytes) {
-  if (size_bytes > 0 && state_->mapped == nullptr && state_->in_memory()) state_->map(size_bytes);
+  if (state_ && size_bytes > 0 && state_->mapped == nullptr && state_->in_memory()) state_->map(size_bytes);
 }
 
 Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  if (!state_) return moved_from();
   if (exceeds_limit(offset_bytes + bytes.size())) return state_->io_error("cannot write");
   CKPT_TRY(const bool written, state_->write_mapped(offset_bytes, bytes));
   if (written) return {};
@@ -329,6 +337,7 @@ Result<void> OutputFile::write_at(std::uint64_t offset_bytes, std::span<const st
 }
 
 Result<SourcePtr> OutputFile::reopen(std::uint64_t size_bytes) const {
+  if (!state_) return moved_from();
   state_->unmap();  // pages beyond the cut could not be brought in
   if (::ftruncate(state_->fd, static_cast<off_t>(size_bytes)) != 0) return state_->io_error("cannot write");
   const int copy = ::fcntl(state_->fd, F_DUPFD_CLOEXEC, 3);
@@ -350,6 +359,7 @@ Result<void> OutputFile::sync(std::uint64_t size_bytes) {
 
 Result<void> OutputFile::commit(std::uint64_t size_bytes, bool sync_folder) {
   return guarded([&]() -> Result<void> {
+    if (!state_) return moved_from();
     State& s = *state_;
     if (s.synced_bytes != size_bytes) CKPT_CHECK(sync(size_bytes));
     CKPT_CHECK(s.put_in_place());

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
+#include <functional>
+#include <limits>
+#include <stdexcept>
 
 #include "base/text.h"
 #include "base/try.h"
@@ -26,13 +29,39 @@ const char* to_string(Format format) {
   return "npz";
 }
 
+namespace {
+
+std::uint32_t counted(std::size_t size) {
+  if (size > std::numeric_limits<std::uint32_t>::max()) throw std::length_error("Tree");
+  return static_cast<std::uint32_t>(size);
+}
+
+/// Puts `added`, which may be a part of `to`, at its end.
+template <class Element>
+void append(std::vector<Element>& to, std::span<const Element> added) {
+  const std::less<const Element*> before;
+  if (!added.empty() && !before(added.data(), to.data()) && before(added.data(), to.data() + to.size())) {
+    const std::vector<Element> copy(added.begin(), added.end());
+    to.insert(to.end(), copy.begin(), copy.end());
+  } else {
+    to.insert(to.end(), added.begin(), added.end());
+  }
+}
+
+}  // namespace
+
 ValueId Tree::push(Node node) {
+  const ValueId id = counted(nodes_.size());
   nodes_.push_back(node);
-  return static_cast<ValueId>(nodes_.size() - 1);
+  return id;
+}
+
+void Tree::define(ValueId id, Node node) {
+  if (id < nodes_.size()) nodes_[id] = node;
 }
 
 ValueId Tree::add_text(ValueKind kind, std::string_view text) {
-  const Node node{kind, static_cast<std::uint32_t>(text.size()), text_.size()};
+  const Node node{kind, counted(text.size()), text_.size()};
   text_.append(text);
   return push(node);
 }
@@ -72,23 +101,24 @@ ValueId Tree::add_scalar(Tensor tensor) {
 }
 
 Tree::Node Tree::sequence_node(ValueKind kind, std::span<const ValueId> items) {
-  const Node node{kind, static_cast<std::uint32_t>(items.size()), items_.size()};
-  items_.insert(items_.end(), items.begin(), items.end());
+  const Node node{kind, counted(items.size()), items_.size()};
+  append(items_, items);
   return node;
 }
 
 Tree::Node Tree::dict_node(std::span<const Entry> entries) {
-  const Node node{ValueKind::dict, static_cast<std::uint32_t>(entries.size()), entries_.size()};
-  entries_.insert(entries_.end(), entries.begin(), entries.end());
+  const Node node{ValueKind::dict, counted(entries.size()), entries_.size()};
+  append(entries_, entries);
   return node;
 }
 
 // An opaque's first item is a string node that holds the global's name.
 Tree::Node Tree::opaque_node(std::string_view global, std::span<const ValueId> parts) {
+  const std::vector<ValueId> copy(parts.begin(), parts.end());
   const ValueId name = add_string(global);
-  const Node node{ValueKind::opaque, static_cast<std::uint32_t>(parts.size()), items_.size()};
+  const Node node{ValueKind::opaque, counted(copy.size()), items_.size()};
   items_.push_back(name);
-  items_.insert(items_.end(), parts.begin(), parts.end());
+  append(items_, std::span(copy));
   return node;
 }
 
@@ -104,37 +134,64 @@ void Tree::define(ValueId id, ValueId as) {
   nodes_[id] = node;
 }
 void Tree::define_sequence(ValueId id, ValueKind kind, std::span<const ValueId> items) {
-  nodes_[id] = sequence_node(kind, items);
+  define(id, sequence_node(kind, items));
 }
-void Tree::define_dict(ValueId id, std::span<const Entry> entries) { nodes_[id] = dict_node(entries); }
+void Tree::define_dict(ValueId id, std::span<const Entry> entries) { define(id, dict_node(entries)); }
 void Tree::define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts) {
-  const Node node = opaque_node(global, parts);
-  nodes_[id] = node;
+  define(id, opaque_node(global, parts));
+}
+
+std::int64_t Tree::integer(ValueId id) const {
+  const Node n = node(id);
+  const bool whole = n.kind == ValueKind::integer || n.kind == ValueKind::boolean;
+  return whole ? static_cast<std::int64_t>(n.data) : 0;
 }
 
 double Tree::real(ValueId id) const {
-  return kind(id) == ValueKind::complex ? complexes_[nodes_[id].data].first : std::bit_cast<double>(nodes_[id].data);
+  const Node n = node(id);
+  if (n.kind == ValueKind::complex) return complexes_[n.data].first;
+  return n.kind == ValueKind::real ? std::bit_cast<double>(n.data) : 0.0;
 }
 
 double Tree::imaginary(ValueId id) const {
-  return kind(id) == ValueKind::complex ? complexes_[nodes_[id].data].second : 0.0;
+  const Node n = node(id);
+  return n.kind == ValueKind::complex ? complexes_[n.data].second : 0.0;
 }
 
 std::string_view Tree::text(ValueId id) const {
-  const Node& node = nodes_[id];
-  if (node.kind == ValueKind::opaque) return text(items_[node.data]);
-  return std::string_view(text_).substr(node.data, node.count);
+  const Node n = node(id);
+  switch (n.kind) {
+    case ValueKind::opaque: return text(items_[n.data]);
+    case ValueKind::big_integer:
+    case ValueKind::string:
+    case ValueKind::bytes:
+    case ValueKind::name: return std::string_view(text_).substr(n.data, n.count);
+    default: return {};
+  }
 }
 
 std::span<const ValueId> Tree::items(ValueId id) const {
-  const Node& node = nodes_[id];
-  return std::span(items_).subspan(node.data + (node.kind == ValueKind::opaque ? 1 : 0), node.count);
+  const Node n = node(id);
+  switch (n.kind) {
+    case ValueKind::list:
+    case ValueKind::tuple:
+    case ValueKind::set:
+    case ValueKind::frozenset: return std::span(items_).subspan(n.data, n.count);
+    case ValueKind::opaque: return std::span(items_).subspan(n.data + 1, n.count);
+    default: return {};
+  }
 }
 
 std::span<const Tree::Entry> Tree::entries(ValueId id) const {
-  const Node& node = nodes_[id];
-  if (node.kind != ValueKind::dict) return {};
-  return std::span(entries_).subspan(node.data, node.count);
+  const Node n = node(id);
+  if (n.kind != ValueKind::dict) return {};
+  return std::span(entries_).subspan(n.data, n.count);
+}
+
+const Tensor& Tree::tensor(ValueId id) const {
+  static const Tensor none;
+  const Node n = node(id);
+  return n.kind == ValueKind::tensor || n.kind == ValueKind::scalar ? tensors_[n.data] : none;
 }
 
 const Tree::Entry* Tree::find(ValueId dict, std::string_view key) const {
@@ -145,19 +202,17 @@ const Tree::Entry* Tree::find(ValueId dict, std::string_view key) const {
 }
 
 std::size_t num_children(const Tree& tree, ValueId id) {
-  switch (tree.kind(id)) {
-    case ValueKind::list:
-    case ValueKind::tuple:
-    case ValueKind::set:
-    case ValueKind::frozenset:
-    case ValueKind::opaque: return tree.items(id).size();
-    case ValueKind::dict: return tree.entries(id).size();
-    default: return 0;
-  }
+  return tree.kind(id) == ValueKind::dict ? tree.entries(id).size() : tree.items(id).size();
 }
 
 ValueId child(const Tree& tree, ValueId id, std::size_t i) {
   return tree.kind(id) == ValueKind::dict ? tree.entries(id)[i].value : tree.items(id)[i];
+}
+
+Result<void> check_roots(const Checkpoint& checkpoint) {
+  const std::size_t size = checkpoint.tree.size();
+  if (checkpoint.root < size && checkpoint.attributes < size) return {};
+  return fail(ErrorCode::invalid_argument, "the checkpoint is empty: it was never filled, or moved from");
 }
 
 std::vector<bool> contains_tensor(const Tree& tree, ValueId root) {
@@ -213,6 +268,7 @@ std::string key_text(const Tree& tree, ValueId key) {
 
 Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, const Limits& limits) {
   return guarded([&]() -> Result<std::vector<NamedTensor>> {
+    CKPT_CHECK(check_roots(checkpoint));
     const Tree& tree = checkpoint.tree;
     std::vector<NamedTensor> out;
     const std::vector<bool> wanted = contains_tensor(tree, checkpoint.root);
@@ -236,6 +292,11 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
       if (out.size() >= limits.max_names || cost > budget_bytes) {
         return fail(ErrorCode::limit_exceeded,
                     "the names of the tensors are too many or too long: {} are listed, and more follow", out.size());
+      }
+      const Tensor& t = tree.tensor(id);
+      if (t.storage && t.shape.size() != t.strides.size()) {
+        return fail_at(ErrorCode::invalid_argument, name, std::nullopt, "a tensor of {} dimensions has {} strides",
+                       t.shape.size(), t.strides.size());
       }
       budget_bytes -= cost;
       out.push_back({name, path, id});

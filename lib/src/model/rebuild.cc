@@ -1,8 +1,8 @@
 // Editing a value tree by making a new one beside it: the arena only grows, so ids stay valid and an
 // error half-way leaves the old root as it was.
 //
-// A name is put together when a rule is asked by it, and only then: names of a chain of containers add up to the
-// square of its length.
+// A name grows and shrinks by a step at a time, and is read as a whole only where a rule has to: names of a chain of
+// containers add up to the square of its length.
 #include "model/rebuild.h"
 
 #include <fmt/format.h>
@@ -52,6 +52,8 @@ class Rebuilder {
         holds_tensor_(contains_tensor(tree, root)),
         open_(tree.size()),
         steps_left_(tree.size() + limits.max_values),
+        max_names_(limits.max_names),
+        names_left_(limits.max_names),
         name_bytes_left_(limits.max_name_bytes + kNameBytesOfValue * tree.size()) {}
 
   Result<Rebuilt> run(ValueId root) {
@@ -77,7 +79,7 @@ class Rebuilder {
   }
 
  private:
-  /// An honest name's length, with room: what the names that rules are asked by may have on average.
+  /// An honest name's length, with room: what names may have on average.
   static constexpr std::uint64_t kNameBytesOfValue = 256;
 
   void open(ValueId id) {
@@ -100,7 +102,7 @@ class Rebuilder {
     return tree_.add_tensor(std::move(tensor));
   }
 
-  /// Of what names may take in all: each step is put together, and read where a rule is asked by it.
+  /// Of what names may take in all: each step is put together, and those of tensors are read.
   Result<void> spend(std::uint64_t name_bytes) {
     if (name_bytes > name_bytes_left_)
       return fail(ErrorCode::limit_exceeded, "the values are nested too deeply, or their keys too long, to name them");
@@ -108,7 +110,11 @@ class Rebuilder {
     return {};
   }
 
-  void drop() { dropped_.push_back(name_); }
+  Result<void> drop() {
+    CKPT_CHECK(spend(name_.size()));
+    dropped_.push_back(name_);
+    return {};
+  }
 
   /// The finished container goes into its parent, or is dropped.
   Result<void> close(const Frame& done) {
@@ -118,9 +124,8 @@ class Rebuilder {
     parent.kept_tensor |= done.kept_tensor;
     parent.lost_tensor |= done.lost_tensor;
     if (rules_.drop_with_tensors && emptied) {
-      CKPT_CHECK(spend(name_.size()));
       dropped_.resize(done.dropped_before);
-      drop();
+      CKPT_CHECK(drop());
     } else if (done.kept_any) {
       parent.add(parent.kind == ValueKind::dict ? tree_.entries(parent.id)[i].key : 0, build(done));
       return {};
@@ -139,9 +144,8 @@ class Rebuilder {
     const bool keyed = top.kind == ValueKind::dict;
     const ValueId key = keyed ? tree_.entries(top.id)[i].key : 0;
     const bool is_tensor = tree_.kind(value) == ValueKind::tensor;
-    const bool ask = rules_.keep_value && stack_.size() <= rules_.value_levels;
-    const bool enter = !open_[value] && (holds_tensor_[value] || (ask && num_children(tree_, value) > 0));
-    if (!is_tensor && !ask && !enter) {
+    const bool enter = !open_[value] && (holds_tensor_[value] || (rules_.keep_value && num_children(tree_, value) > 0));
+    if (!is_tensor && !rules_.keep_value && !enter) {
       top.add(key, value);  // also a cycle: writers that cannot say it will
       return {};
     }
@@ -150,10 +154,19 @@ class Rebuilder {
     if (stack_.size() > 1) name_ += '.';
     name_ += keyed ? key_text(tree_, key) : fmt::format("{}", i);
     CKPT_CHECK(spend(name_.size() - top.name_bytes));
-    const bool ask_value = ask && !(rules_.drop_with_tensors && holds_tensor_[value]);
-    if (ask_value || is_tensor) CKPT_CHECK(spend(name_.size()));
-    if ((ask_value && !rules_.keep_value(name_)) || (is_tensor && rules_.keep_tensor && !rules_.keep_tensor(name_))) {
-      drop();
+    if (is_tensor) {
+      CKPT_CHECK(spend(name_.size()));
+      if (names_left_-- == 0)
+        return fail(ErrorCode::limit_exceeded, "shared containers would give more than {} tensor names", max_names_);
+    }
+    bool keep = !is_tensor || !rules_.keep_tensor || rules_.keep_tensor(name_);
+    if (keep && rules_.keep_value) {
+      const PathStep step =
+          keyed ? PathStep{PathStep::Kind::key, key} : PathStep{PathStep::Kind::index, static_cast<std::uint32_t>(i)};
+      CKPT_TRY(keep, rules_.keep_value({name_, value, step, stack_.size(), holds_tensor_[value] && !open_[value]}));
+    }
+    if (!keep) {
+      CKPT_CHECK(drop());
       top.lost_tensor |= holds_tensor_[value];
       if (!keyed) top.items.push_back(tree_.add_none());
     } else if (is_tensor) {
@@ -199,6 +212,8 @@ class Rebuilder {
   std::string name_;
   std::vector<std::string> dropped_;
   std::uint64_t steps_left_;
+  const std::uint64_t max_names_;
+  std::uint64_t names_left_;
   std::uint64_t name_bytes_left_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <functional>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,16 +11,22 @@
 
 namespace netcl::ckpt {
 
+/// A place on the way through a tree. The places that hold tensors come in the order of list_tensors().
+struct Place {
+  const std::string& name;  ///< dotted. Those of a chain add up to the square of its length: bound how many are read
+  ValueId value;
+  PathStep step;       ///< from the container it lies in
+  std::size_t depth;   ///< steps from the root: 1 for what lies in it directly
+  bool holds_tensors;  ///< a tensor, or a container on the way to one
+};
+
 /// What rebuild() asks at each place of a tree. Names are dotted, as list_tensors() gives them.
 struct RebuildRules {
   /// False drops the tensor.
   std::function<bool(const std::string& name)> keep_tensor;
   /// False drops a value with all that is below it; asked before its parts are.
-  std::function<bool(const std::string& name)> keep_value;
-  /// keep_value is asked of what is at most this many steps below the root.
-  std::size_t value_levels = std::numeric_limits<std::size_t>::max();
-  /// What held tensors and loses them all goes whole, with the values beside them; keep_value is asked only of
-  /// what leads to no tensor.
+  std::function<Result<bool>(const Place& place)> keep_value;
+  /// What held tensors and loses them all goes whole, with the values beside them.
   bool drop_with_tensors = false;
   /// The tensor's new name.
   std::function<Result<std::string>(const std::string& name)> rename;

@@ -25,6 +25,7 @@ constexpr std::uint64_t kPanelBytes = std::uint64_t{8} << 20;
 constexpr std::uint64_t kMaxGapBytes = 4096;
 
 bool has_strides(const Tensor& t, const std::vector<std::uint64_t>& dense) {
+  if (t.strides.size() != t.shape.size()) return false;
   for (std::size_t i = 0; i < t.shape.size(); ++i) {
     if (t.shape[i] > 1 && t.strides[i] != dense[i]) return false;
   }
@@ -200,10 +201,16 @@ Result<TensorReader> TensorReader::open(const Tensor& tensor, std::uint64_t max_
     if (!tensor.storage)
       return fail(ErrorCode::unsupported,
                   "an object array has no elements that can be read without running its pickle");
+    if (tensor.strides.size() != tensor.shape.size()) {
+      return fail(ErrorCode::invalid_argument, "a tensor of {} dimensions has {} strides", tensor.shape.size(),
+                  tensor.strides.size());
+    }
+    const auto total_bytes = checked_product(tensor.shape, tensor.dtype.item_bytes);
+    if (!total_bytes) return fail(ErrorCode::invalid_argument, "the tensor's size is beyond 64 bits");
     auto state = std::make_unique<State>();
     State& s = *state;
     s.tensor = tensor;
-    s.total_bytes = tensor.size_bytes();
+    s.total_bytes = *total_bytes;
     CKPT_TRY(s.reader, tensor.storage->open());
     const auto span_bytes = span_of(tensor);
     const auto end = span_bytes ? checked_add(tensor.offset_bytes, *span_bytes) : std::nullopt;
@@ -228,10 +235,11 @@ Result<TensorReader> TensorReader::open(const Tensor& tensor, std::uint64_t max_
   });
 }
 
-std::uint64_t TensorReader::remaining_bytes() const { return state_->total_bytes - state_->position; }
+std::uint64_t TensorReader::remaining_bytes() const { return state_ ? state_->total_bytes - state_->position : 0; }
 
 Result<void> TensorReader::read(std::span<std::byte> dst) {
   return guarded([&]() -> Result<void> {
+    if (!state_) return fail(ErrorCode::invalid_argument, "the reader was moved from");
     State& s = *state_;
     if (dst.size() > remaining_bytes()) return fail(ErrorCode::internal, "read past the end of a tensor");
     const auto whole = dst;

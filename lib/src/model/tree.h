@@ -12,6 +12,10 @@ namespace netcl::ckpt {
 std::size_t num_children(const Tree& tree, ValueId id);
 ValueId child(const Tree& tree, ValueId id, std::size_t index);
 
+/// Errors: invalid_argument where the tree lacks its root or attributes: a checkpoint that was default-constructed,
+/// or moved from.
+Result<void> check_roots(const Checkpoint& checkpoint);
+
 /// For each value below `root`: is it, or does it lead to, a tensor? Linear, whatever is shared.
 std::vector<bool> contains_tensor(const Tree& tree, ValueId root);
 

@@ -14,7 +14,9 @@
 #include "format/write_plan.h"
 #include "io/output_folder.h"
 #include "model/cast.h"
+#include "model/read_budget.h"
 #include "model/rebuild.h"
+#include "model/tree.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/output_file.h"
 #include "ops/architecture.h"
@@ -57,7 +59,14 @@ Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
     rules.keep_tensor = [&](const std::string& name) {
       return (options.include.empty() || matches_any(options.include, name)) && !matches_any(options.exclude, name);
     };
-    rules.keep_value = [&](const std::string& name) { return !matches_any(options.exclude, name); };
+    const std::uint64_t budget = 4 * options.limits.max_name_bytes + 256 * checkpoint.tree.size();
+    rules.keep_value = [&, left = budget](const Place& place) mutable -> Result<bool> {
+      if (options.exclude.empty()) return true;
+      if (place.name.size() > left)
+        return fail(ErrorCode::limit_exceeded, "the values are nested too deeply to compare their names with patterns");
+      left -= place.name.size();
+      return !matches_any(options.exclude, place.name);
+    };
   }
   if (!renamers.empty()) {
     rules.rename = [&](std::string name) -> Result<std::string> {
@@ -68,10 +77,12 @@ Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
     };
   }
   if (options.dtype) {
-    rules.change = [&](const std::string& name, const Tensor& tensor) -> Result<Tensor> {
+    rules.change = [&, budget = ReadBudget(checkpoint.file_bytes)](const std::string& name,
+                                                                   const Tensor& tensor) mutable -> Result<Tensor> {
       const bool wanted = options.only.empty() || matches_any(options.only, name);
       if (!wanted || !tensor.storage || !is_castable(tensor.dtype.type) || tensor.dtype.type == *options.dtype)
         return tensor;
+      CKPT_CHECK(budget.take(*tensor.storage, tensor.size_bytes()));
       return cast_tensor(tensor, *options.dtype, overflows);
     };
   }
@@ -158,7 +169,8 @@ Result<void> verify_written(const Checkpoint& back, const Checkpoint& from, cons
   std::optional<Error> first;
   parallel_for(thread_count(options.jobs), expected.size(), [&](std::size_t i) {
     auto it = by_name.find(expected[i].name);
-    if (it == by_name.end() && expected[i].path.empty()) it = by_name.find("arr_0");  // a lone array in an npz
+    // An npy has no name for its array, and npz calls one without a name arr_0.
+    if (it == by_name.end() && expected.size() == 1) it = by_name.begin();
     const Result<void> same = guarded([&]() -> Result<void> {
       if (it == by_name.end()) return fail(ErrorCode::internal, "a tensor that was written is not found again");
       return compare(from.tree.tensor(expected[i].value), back.tree.tensor(it->second));
@@ -233,6 +245,7 @@ Result<void> require_sidecar(const Checkpoint& in) {
 }
 
 Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
+  CKPT_CHECK(check_roots(in));
   ConvertReport report;
   report.path = out.string();
   report.source_bytes = in.file_bytes;
@@ -268,14 +281,23 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   layout.compression = options.compression;
   layout.compact = options.compact;
   CKPT_TRY(const WritePlan plan, plan_for(report.format, in, layout));
-  CKPT_TRY(const auto tensors, list_tensors(in, options.limits));
+  CKPT_TRY(auto tensors, list_tensors(in, options.limits));
   if (tensors.empty() && !options.include.empty())
     return fail(ErrorCode::invalid_argument, "no tensor matches what to include: nothing is left to write");
   report.num_tensors = tensors.size();
-  for (const NamedTensor& t : tensors) {
-    report.tensors.push_back(t.name);
-    report.tensor_bytes += in.tree.tensor(t.value).size_bytes();
+  ReadBudget budget(in.file_bytes);
+  const bool shares = report.format == Format::torch && !options.compact;  // it writes storages, not views
+  report.tensors.reserve(tensors.size());
+  for (NamedTensor& t : tensors) {
+    const Tensor& tensor = in.tree.tensor(t.value);
+    if (tensor.storage && !shares) {
+      if (auto taken = budget.take(*tensor.storage, tensor.size_bytes()); !taken)
+        return fail_at(taken.error().code, t.name, std::nullopt, "{}; --exclude some", taken.error().message);
+    }
+    report.tensors.push_back(std::move(t.name));
+    report.tensor_bytes += tensor.size_bytes();
   }
+  tensors = {};
   if (options.dry_run) {
     for (const WritePart& part : plan.parts) report.file_bytes += part.size_bytes();
     return report;

@@ -27,6 +27,8 @@
 #include "model/compare.h"
 #include "model/dtype.h"
 #include "model/element_text.h"
+#include "model/read_budget.h"
+#include "model/tree.h"
 #include "ops/diff_metadata.h"
 #include "ops/groups.h"
 #include "ops/renamer.h"
@@ -141,7 +143,8 @@ class Job {
     }
     out_.differing = total.differing;
     out_.change = total.differing > 0 ? TensorChange::values : TensorChange::same;
-    if (unequal_bytes && comparer_.is_numeric() && !options_.brief) out_.figures = figures_of(total);
+    if (unequal_bytes && comparer_.is_numeric() && !options_.brief)
+      out_.figures = std::make_shared<const DiffFigures>(figures_of(total));
     if (out_.differing > 0 && options_.max_elements > 0) {
       auto listed = guarded([&] { return list_elements(buffers); });
       if (!listed) out_.error = std::move(listed.error());
@@ -346,10 +349,21 @@ void compare_payloads(std::deque<Job>& jobs, const DiffOptions& options) {
 
 /// A tensor of one file on its way to its partner.
 struct Candidate {
-  std::string name;  ///< mapped
   std::string own_name;
-  Tensor tensor;
+  std::string mapped;  ///< "" where that is the same
+  ValueId value = 0;
   Group group = Group::model;
+  bool transposed = false;
+
+  const std::string& name() const { return mapped.empty() ? own_name : mapped; }
+  Tensor tensor(const Tree& tree) const {
+    Tensor out = tree.tensor(value);
+    if (transposed) {
+      std::swap(out.shape[0], out.shape[1]);
+      std::swap(out.strides[0], out.strides[1]);
+    }
+    return out;
+  }
 };
 
 Result<std::vector<Candidate>> list_candidates(const Checkpoint& checkpoint, const DiffOptions& options) {
@@ -358,7 +372,7 @@ Result<std::vector<Candidate>> list_candidates(const Checkpoint& checkpoint, con
   std::vector<Candidate> out;
   out.reserve(named.size());
   for (std::size_t i = 0; i < named.size(); ++i) {
-    out.push_back({named[i].name, named[i].name, checkpoint.tree.tensor(named[i].value), group_of(roles[i])});
+    out.push_back({std::move(named[i].name), "", named[i].value, group_of(roles[i])});
   }
   return out;
 }
@@ -367,18 +381,16 @@ bool matches_any(const std::vector<std::string>& globs, const std::string& name)
   return std::any_of(globs.begin(), globs.end(), [&](const std::string& g) { return glob_match(g, name); });
 }
 
-Result<void> map_names(std::vector<Candidate>& candidates, const DiffOptions& options) {
+Result<void> map_names(std::vector<Candidate>& candidates, const Tree& tree, const DiffOptions& options) {
   for (const auto& [pattern, replacement] : options.map) {
     CKPT_TRY(const Renamer renamer, Renamer::compile(pattern, replacement));
     for (Candidate& c : candidates) {
-      CKPT_TRY(c.name, renamer.apply(c.name));
+      CKPT_TRY(c.mapped, renamer.apply(c.name()));
     }
   }
-  for (Candidate& c : candidates) {
-    if (c.tensor.shape.size() != 2 || !matches_any(options.transpose, c.name)) continue;
-    std::swap(c.tensor.shape[0], c.tensor.shape[1]);
-    std::swap(c.tensor.strides[0], c.tensor.strides[1]);
-  }
+  for (Candidate& c : candidates)
+    c.transposed = tree.tensor(c.value).shape.size() == 2 && tree.tensor(c.value).strides.size() == 2 &&
+                   matches_any(options.transpose, c.name());
   return {};
 }
 
@@ -392,7 +404,7 @@ bool in_scope(Group group, DiffScope scope) {
   return false;
 }
 
-DiffSide side_of(const Candidate& c) { return {c.own_name, c.tensor.dtype, c.tensor.shape}; }
+DiffSide side_of(const Candidate& c, const Tensor& tensor) { return {c.own_name, tensor.dtype, tensor.shape}; }
 
 class Differ {
  public:
@@ -401,7 +413,9 @@ class Differ {
         b_(b),
         options_(options),
         criterion_{options.rtol, options.atol, options.ulp, options.bitwise, options.equal_nan},
-        filter_{options.include, options.exclude} {}
+        filter_{options.include, options.exclude},
+        budget_a_(a.file_bytes),
+        budget_b_(b.file_bytes) {}
 
   Result<DiffReport> run() {
     CKPT_CHECK(validate());
@@ -416,7 +430,7 @@ class Differ {
       report_.differs = report_.num_metadata > 0;
     }
     if (options_.scope != DiffScope::metadata && !done()) CKPT_CHECK(pair_tensors());
-    if (!done()) compare_payloads(jobs_, options_);
+    compare_jobs();
     for (const TensorDiff& t : report_.tensors) {
       report_.differs |= t.change != TensorChange::same && t.change != TensorChange::not_comparable &&
                          t.change != TensorChange::unreadable;
@@ -428,6 +442,8 @@ class Differ {
   bool done() const { return options_.brief && report_.differs; }
 
   Result<void> validate() const {
+    CKPT_CHECK(check_roots(a_));
+    CKPT_CHECK(check_roots(b_));
     const bool tolerant = options_.rtol != 0 || options_.atol != 0;
     if (!(options_.rtol >= 0) || !(options_.atol >= 0)) {
       return fail(ErrorCode::invalid_argument, "a tolerance is a number that is not negative");
@@ -444,15 +460,15 @@ class Differ {
   Result<void> pair_tensors() {
     CKPT_TRY(auto a, list_candidates(a_, options_));
     CKPT_TRY(auto b, list_candidates(b_, options_));
-    CKPT_CHECK(map_names(a, options_));
+    CKPT_CHECK(map_names(a, a_.tree, options_));
     std::unordered_map<std::string_view, std::vector<std::size_t>> partners;
-    for (std::size_t i = b.size(); i-- > 0;) partners[b[i].name].push_back(i);
+    for (std::size_t i = b.size(); i-- > 0;) partners[b[i].name()].push_back(i);
     std::vector<bool> taken(b.size());
-    report_.tensors.reserve(a.size() + b.size());  // jobs point into it
+    report_.tensors.reserve(a.size() + b.size());  // jobs point into it; only what is used takes memory
     for (Candidate& candidate : a) {
-      const auto found = partners.find(candidate.name);
+      const auto found = partners.find(candidate.name());
       if (found == partners.end() || found->second.empty()) {
-        add_single(candidate, TensorChange::only_in_a);
+        add_single(candidate, a_.tree, TensorChange::only_in_a);
         continue;
       }
       const std::size_t i = found->second.back();
@@ -461,37 +477,55 @@ class Differ {
       add_pair(candidate, b[i]);
     }
     for (std::size_t i = 0; i < b.size(); ++i) {
-      if (!taken[i]) add_single(b[i], TensorChange::only_in_b);
+      if (!taken[i]) add_single(b[i], b_.tree, TensorChange::only_in_b);
     }
     return {};
   }
 
-  void add_single(const Candidate& c, TensorChange change) {
-    if (!filter_.selects(c.name) || !in_scope(c.group, options_.scope)) return;
+  void add_single(const Candidate& c, const Tree& tree, TensorChange change) {
+    if (!filter_.selects(c.name()) || !in_scope(c.group, options_.scope)) return;
     TensorDiff& t = report_.tensors.emplace_back();
-    t.name = c.name;
+    t.name = c.name();
     t.change = change;
     t.group = c.group;
-    (change == TensorChange::only_in_a ? t.a : t.b) = side_of(c);
+    (change == TensorChange::only_in_a ? t.a : t.b) = side_of(c, c.tensor(tree));
     report_.differs = true;
   }
 
   void add_pair(const Candidate& a, const Candidate& b) {
-    if (!filter_.selects(a.name)) return;
+    if (!filter_.selects(a.name())) return;
     if (!in_scope(a.group, options_.scope) && !in_scope(b.group, options_.scope)) return;
     TensorDiff& t = report_.tensors.emplace_back();
-    t.name = a.name;
+    const Tensor x = a.tensor(a_.tree), y = b.tensor(b_.tree);
+    t.name = a.name();
     t.group = b.group;
-    t.a = side_of(a);
-    t.b = side_of(b);
-    t.change = first_look(a.tensor, b.tensor);
+    t.a = side_of(a, x);
+    t.b = side_of(b, y);
+    t.change = first_look(x, y);
     if (t.change != TensorChange::values) {
       report_.differs |= t.change == TensorChange::shape || t.change == TensorChange::dtype;
-      if (t.change == TensorChange::same) t.num_elements = a.tensor.num_elements();
+      if (t.change == TensorChange::same) t.num_elements = x.num_elements();
       return;
     }
-    t.num_elements = a.tensor.num_elements();
-    jobs_.emplace_back(a.tensor, b.tensor, criterion_, options_, t);
+    t.num_elements = x.num_elements();
+    for (const auto& [tensor, budget] : {std::pair{&x, &budget_a_}, {&y, &budget_b_}}) {
+      auto taken = budget->take(*tensor->storage, tensor->size_bytes());
+      if (taken) continue;
+      t.change = TensorChange::unreadable;
+      t.error = std::move(taken.error());
+      return;
+    }
+    jobs_.emplace_back(x, y, criterion_, options_, t);
+    if (jobs_.size() == kMaxJobs) compare_jobs();
+  }
+
+  /// The pairs that were found so far. In turns, because a job takes a kilobyte, and files have 200,000 tensors.
+  void compare_jobs() {
+    if (!done()) compare_payloads(jobs_, options_);
+    if (options_.brief) {
+      for (const Job& job : jobs_) report_.differs |= job.found();
+    }
+    jobs_.clear();
   }
 
   /// What names, types and places tell; `values` where the elements must be looked at.
@@ -507,6 +541,8 @@ class Differ {
     return same ? TensorChange::same : TensorChange::values;
   }
 
+  static constexpr std::size_t kMaxJobs = 10'000;
+
   const Checkpoint& a_;
   const Checkpoint& b_;
   const DiffOptions& options_;
@@ -514,6 +550,8 @@ class Differ {
   NameFilter filter_;
   DiffReport report_;
   std::deque<Job> jobs_;
+  ReadBudget budget_a_;
+  ReadBudget budget_b_;
 };
 
 }  // namespace

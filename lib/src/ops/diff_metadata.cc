@@ -81,7 +81,7 @@ class Side {
     if (tree_.find(checkpoint_.root, kArchitecture) != nullptr) {
       std::erase_if(out, [](const Child& c) { return c.name == kArchitecture; });
     }
-    if (shape(checkpoint_.root) == Shape::leaf || shape(checkpoint_.root) == Shape::tensor) {
+    if (shape(checkpoint_.root) == Shape::leaf) {
       out.push_back({"", checkpoint_.root});
     } else {
       for (Child& c : children(checkpoint_.root)) out.push_back(std::move(c));
@@ -89,15 +89,14 @@ class Side {
     return out;
   }
 
+  /// Without the tensors, which are compared elsewhere: there may be very many.
   std::vector<Child> children(ValueId id) const {
     std::vector<Child> out;
-    out.reserve(num_children(tree_, id));
-    if (shape(id) == Shape::dict) {
-      for (const Tree::Entry& e : tree_.entries(id)) out.push_back({key_name(e.key, out.size()), e.value});
-    } else {
-      for (const ValueId item : tree_.items(id)) {
-        out.push_back({shape(id) == Shape::set ? text(item) : std::to_string(out.size()), item});
-      }
+    const bool keyed = shape(id) == Shape::dict, named = shape(id) == Shape::set;
+    for (std::size_t i = 0, n = num_children(tree_, id); i < n; ++i) {
+      const ValueId value = child(tree_, id, i);
+      if (shape(value) == Shape::tensor) continue;
+      out.push_back({keyed ? key_name(tree_.entries(id)[i].key, i) : named ? text(value) : std::to_string(i), value});
     }
     return out;
   }
@@ -203,9 +202,6 @@ class Walk {
   static std::uint64_t pair_of(ValueId a, ValueId b) { return std::uint64_t{a} << 32 | b; }
 
   Result<void> visit(std::optional<ValueId> a, std::optional<ValueId> b) {
-    // Tensors are compared elsewhere. One that has a plain value for its partner is no partner.
-    if (a && a_.shape(*a) == Shape::tensor) a.reset();
-    if (b && b_.shape(*b) == Shape::tensor) b.reset();
     if (a && b) return visit_both(*a, *b);
     if (a) return visit_alone(a_, *a, true);
     if (b) return visit_alone(b_, *b, false);

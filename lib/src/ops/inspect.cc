@@ -21,6 +21,7 @@
 #include "base/try.h"
 #include "codec/sha256.h"
 #include "model/dtype.h"
+#include "model/read_budget.h"
 #include "model/scalar.h"
 #include "model/tree.h"
 #include "ops/groups.h"
@@ -330,6 +331,7 @@ const char* to_string(Group group) {
 
 Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions& options) {
   return guarded([&]() -> Result<InspectReport> {
+    CKPT_CHECK(check_roots(checkpoint));
     InspectReport report;
     report.path = checkpoint.path;
     report.format = checkpoint.format;
@@ -343,6 +345,8 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
     report.tensors.reserve(tensors.size());
     std::unordered_set<const Storage*> counted;
     std::deque<Job> jobs;
+    ReadBudget budget(checkpoint.file_bytes);
+    bool within = true;  // after the first that is too much none is read: there may be a million more
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       if (!selected(options, tensors[i].name)) continue;
       const Tensor& tensor = checkpoint.tree.tensor(tensors[i].value);
@@ -353,9 +357,15 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
       report.totals.size_bytes += info.size_bytes;
       if (tensor.storage && counted.insert(tensor.storage.get()).second)
         report.totals.stored_bytes += info.stored_bytes;
-      if (tensor.storage) {
-        jobs.emplace_back(tensor, info, options);
-        if (!jobs.back().needed()) jobs.pop_back();
+      if (!tensor.storage || !within) continue;
+      jobs.emplace_back(tensor, info, options);
+      if (!jobs.back().needed()) {
+        jobs.pop_back();
+      } else if (auto taken = budget.take(*tensor.storage, info.size_bytes); !taken) {
+        jobs.pop_back();
+        within = false;
+        report.problems.push_back(
+            {to_string(taken.error().code), Severity::error, info.name, std::nullopt, taken.error().message, ""});
       }
     }
     read_payloads(jobs, options);

@@ -82,7 +82,8 @@ Result<MatchReport> match_and_load(const Checkpoint& checkpoint, std::span<const
     name.insert(0, options.add_prefix);
     Tensor tensor = checkpoint.tree.tensor(t.value);
     const auto matches = [&](const std::string& glob) { return glob_match(glob, name); };
-    if (tensor.shape.size() == 2 && std::any_of(options.transpose.begin(), options.transpose.end(), matches)) {
+    if (tensor.shape.size() == 2 && tensor.strides.size() == 2 &&
+        std::any_of(options.transpose.begin(), options.transpose.end(), matches)) {
       std::swap(tensor.shape[0], tensor.shape[1]);
       std::swap(tensor.strides[0], tensor.strides[1]);
     }

@@ -141,7 +141,10 @@ Result<RepairReport> rebuild(const SourcePtr& in, const fs::path& target, const 
 }  // namespace
 
 Result<RepairReport> repair(SourcePtr in, const fs::path& out, const RepairOptions& options) {
-  return guarded([&] { return rebuild(in, out, options); });
+  return guarded([&]() -> Result<RepairReport> {
+    if (!in) return fail(ErrorCode::invalid_argument, "there is no source to read from");
+    return rebuild(in, out, options);
+  });
 }
 
 }  // namespace netcl::ckpt

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "base/try.h"
 #include "format/structure.h"
+#include "model/tree.h"
 #include "netcl/ckpt/convert.h"
 #include "ops/architecture.h"
 #include "ops/checkpoint_name.h"
@@ -57,17 +58,6 @@ Result<Checkpoint> checkpoint_of(std::span<const Parameter> parameters, const fs
   return out;
 }
 
-bool holds_tensor(const Tree& tree, ValueId id) {
-  const bool tensor = tree.kind(id) == ValueKind::tensor;
-  bool below = false;
-  if (tree.kind(id) == ValueKind::dict) {
-    for (const Tree::Entry& e : tree.entries(id)) below = below || holds_tensor(tree, e.value);
-  } else if (tree.kind(id) == ValueKind::list || tree.kind(id) == ValueKind::tuple) {
-    for (const ValueId item : tree.items(id)) below = below || holds_tensor(tree, item);
-  }
-  return tensor || below;
-}
-
 /// A tensor's bytes in memory of their own.
 Result<Tensor> copied(const Tensor& tensor) {
   std::vector<std::byte> bytes(tensor.size_bytes());
@@ -87,16 +77,70 @@ TensorTarget host_target(std::span<float> values, std::vector<std::uint64_t> sha
   return {make_dtype(ScalarType::float32), std::move(shape), std::as_writable_bytes(values)};
 }
 
-Value Value::with_default(std::string key, Value value) const {
-  Value out = *this;
-  auto* entries = std::get_if<Entries>(&out.data_);
-  const auto is_key = [&](const auto& entry) { return entry.first == key; };
-  if (entries != nullptr && std::none_of(entries->begin(), entries->end(), is_key))
-    entries->emplace_back(std::move(key), std::move(value));
-  return out;
+/// What a list, tuple or dict holds, shared by the copies of its Value.
+struct Value::Container {
+  ValueKind kind;
+  Items items;
+  Entries entries;
+
+  Container(ValueKind k, Items i, Entries e) : kind(k), items(std::move(i)), entries(std::move(e)) {}
+  Container(const Container&) = delete;
+  Container& operator=(const Container&) = delete;
+
+  /// What is nested goes one after another, not by recursion: a state may be nested as deep as memory is large.
+  ~Container() {
+    thread_local Items* pending = nullptr;
+    Items own;
+    const bool outermost = pending == nullptr;
+    if (outermost) pending = &own;
+    const auto put_off = [](Value& value) {
+      if (!std::holds_alternative<std::shared_ptr<const Container>>(value.data_)) return;
+      try {
+        pending->push_back(std::move(value));
+      } catch (const std::bad_alloc&) {
+        // Then it is destroyed here and now.
+      }
+    };
+    for (Value& item : items) put_off(item);
+    for (auto& entry : entries) put_off(entry.second);
+    if (!outermost) return;
+    while (!own.empty()) {
+      const Value next = std::move(own.back());
+      own.pop_back();
+    }
+    pending = nullptr;
+  }
+};
+
+Value Value::list(Items items) {
+  return Value(std::make_shared<const Container>(ValueKind::list, std::move(items), Entries()));
 }
 
-Result<ValueId> Value::add_to(Tree& tree) const { return add_to(tree, 0); }
+Value Value::tuple(Items items) {
+  return Value(std::make_shared<const Container>(ValueKind::tuple, std::move(items), Entries()));
+}
+
+Value Value::dict(Entries entries) {
+  return Value(std::make_shared<const Container>(ValueKind::dict, Items(), std::move(entries)));
+}
+
+bool Value::is_dict() const {
+  const auto* container = std::get_if<std::shared_ptr<const Container>>(&data_);
+  return container != nullptr && *container && (*container)->kind == ValueKind::dict;
+}
+
+Value Value::with_default(std::string key, Value value) const {
+  if (!is_dict()) return *this;
+  Entries entries = std::get<std::shared_ptr<const Container>>(data_)->entries;
+  const auto is_key = [&](const auto& entry) { return entry.first == key; };
+  if (std::any_of(entries.begin(), entries.end(), is_key)) return *this;
+  entries.emplace_back(std::move(key), std::move(value));
+  return dict(std::move(entries));
+}
+
+Result<ValueId> Value::add_to(Tree& tree) const {
+  return guarded([&] { return add_to(tree, 0); });
+}
 
 Result<ValueId> Value::add_to(Tree& tree, int depth) const {
   constexpr int kMaxDepth = 1000;
@@ -110,24 +154,20 @@ Result<ValueId> Value::add_to(Tree& tree, int depth) const {
     CKPT_TRY(Tensor tensor, view_of(*v));
     return tree.add_tensor(std::move(tensor));
   }
-  if (const auto* v = std::get_if<Sequence>(&data_)) {
-    std::vector<ValueId> items;
-    for (const Value& item : v->items) {
-      CKPT_TRY(const ValueId id, item.add_to(tree, depth + 1));
-      items.push_back(id);
-    }
-    return tree.add_sequence(v->tuple ? ValueKind::tuple : ValueKind::list, items);
+  const auto* container = std::get_if<std::shared_ptr<const Container>>(&data_);
+  if (container == nullptr || !*container) return tree.add_none();
+  std::vector<ValueId> items;
+  for (const Value& item : (*container)->items) {
+    CKPT_TRY(const ValueId id, item.add_to(tree, depth + 1));
+    items.push_back(id);
   }
-  if (const auto* v = std::get_if<Entries>(&data_)) {
-    std::vector<Tree::Entry> entries;
-    for (const auto& [name, value] : *v) {
-      const ValueId key = tree.add_string(name);
-      CKPT_TRY(const ValueId id, value.add_to(tree, depth + 1));
-      entries.push_back({key, id});
-    }
-    return tree.add_dict(entries);
+  std::vector<Tree::Entry> entries;
+  for (const auto& [name, value] : (*container)->entries) {
+    const ValueId key = tree.add_string(name);
+    CKPT_TRY(const ValueId id, value.add_to(tree, depth + 1));
+    entries.push_back({key, id});
   }
-  return tree.add_none();
+  return (*container)->kind == ValueKind::dict ? tree.add_dict(entries) : tree.add_sequence((*container)->kind, items);
 }
 
 Result<void> save_state(const Value& state, const fs::path& path, const SaveOptions& options) {
@@ -167,7 +207,7 @@ Result<void> save_checkpoint(std::span<const Parameter> parameters, const fs::pa
       } else {
         id = tree.add_none();
       }
-      if (!holds_tensor(tree, id)) {
+      if (!contains_tensor(tree, id)[id]) {
         attributes.push_back({key, id});
         continue;
       }

@@ -92,12 +92,15 @@ Result<StripReport> strip_optimizer(Checkpoint in, const std::filesystem::path& 
     rules.keep_tensor = [&](const std::string& name) { return kept.contains(name); };
     // With the numbers beside them (Adam's step).
     rules.drop_with_tensors = true;
-    rules.value_levels = 2;  // a part's name has no more words
-    rules.keep_value = [&](const std::string& name) {
+    const auto keep_part = [&](const std::string& name) {
       const auto role = role_of_part(name);
       const bool keep = !role || !is_dropped(*role, options);
       report.found |= !keep && role == Role::optimizer;
       return keep;
+    };
+    rules.keep_value = [&](const Place& place) {
+      constexpr std::size_t kMostWords = 2;  // of a part's name
+      return place.holds_tensors || place.depth > kMostWords || keep_part(place.name);
     };
     if (!ema.empty()) {
       rules.change = [&](const std::string& name, const Tensor& tensor) -> Result<Tensor> {
@@ -113,7 +116,7 @@ Result<StripReport> strip_optimizer(Checkpoint in, const std::filesystem::path& 
     std::vector<Tree::Entry> attributes;
     for (const Tree::Entry& e : in.tree.entries(in.attributes)) {
       const std::string name = key_text(in.tree, e.key);
-      if (rules.keep_value(name)) {
+      if (keep_part(name)) {
         attributes.push_back(e);
       } else {
         report.dropped.push_back(name);

@@ -19,6 +19,7 @@
 #include "base/parallel.h"
 #include "base/try.h"
 #include "format/readers.h"
+#include "model/read_budget.h"
 #include "ops/verify_device.h"
 
 namespace netcl::ckpt {
@@ -221,13 +222,26 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   if (options.expected) compare(*options.expected, checkpoint.tree, tensors, report.problems);
 
   std::vector<Work> work;
+  ReadBudget budget(checkpoint.file_bytes);
+  bool within = true;  // said once: there may be a million more
+  const auto take = [&](const std::string& name, const Storage& storage, std::uint64_t size_bytes) {
+    const auto taken = budget.take(storage, size_bytes);
+    if (!taken && within) {
+      report.problems.push_back(to_problem(taken.error()));
+      report.problems.back().where = name;
+    }
+    within = within && taken;
+    return within;
+  };
   for (const Member& m : checkpoint.members) {
+    if (!take(m.name, *m.storage, m.storage->size_bytes())) break;
     work.push_back({m.name, m.storage.get(), nullptr, m.storage->size_bytes(), {}});
   }
   if (options.finite) {
     for (const NamedTensor& t : tensors) {
       const Tensor& tensor = checkpoint.tree.tensor(t.value);
       if (!tensor.storage || !has_not_finite_codes(tensor.dtype.type)) continue;
+      if (!take(t.name, *tensor.storage, tensor.size_bytes())) break;
       work.push_back({t.name, nullptr, &tensor, tensor.size_bytes(), {}});
     }
   }
@@ -320,22 +334,25 @@ Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path,
       [&] { return verify_opened(read_checkpoint(std::move(source), path, thorough(options)), path, options); });
 }
 
-void verify_all(std::span<const std::string> paths, const VerifyOptions& options,
-                const std::function<void(const std::string& path, Result<VerifyReport> report)>& done) {
-  const unsigned threads = thread_count(options.jobs);
-  // A device takes one at a time; few files share the threads.
-  const auto at_once = options.device ? 1U : static_cast<unsigned>(std::min<std::size_t>(threads, paths.size()));
-  VerifyOptions each = options;
-  each.jobs = threads / std::max(at_once, 1U);
-  std::mutex mutex;
-  std::map<std::size_t, Result<VerifyReport>> waiting;
-  std::size_t next = 0;
-  parallel_for(at_once, paths.size(), [&](std::size_t i) {
-    auto report = paths[i] == "-" ? verify_standard_input(each) : verify(paths[i], each);
-    const std::lock_guard held(mutex);
-    waiting.emplace(i, std::move(report));
-    for (auto it = waiting.begin(); it != waiting.end() && it->first == next; it = waiting.erase(it), ++next)
-      done(paths[next], std::move(it->second));
+Result<void> verify_all(std::span<const std::string> paths, const VerifyOptions& options,
+                        const std::function<void(const std::string& path, Result<VerifyReport> report)>& done) {
+  return guarded([&]() -> Result<void> {
+    const unsigned threads = thread_count(options.jobs);
+    // A device takes one at a time; few files share the threads.
+    const auto at_once = options.device ? 1U : static_cast<unsigned>(std::min<std::size_t>(threads, paths.size()));
+    VerifyOptions each = options;
+    each.jobs = threads / std::max(at_once, 1U);
+    std::mutex mutex;
+    std::map<std::size_t, Result<VerifyReport>> waiting;
+    std::size_t next = 0;
+    parallel_for(at_once, paths.size(), [&](std::size_t i) {
+      auto report = paths[i] == "-" ? verify_standard_input(each) : verify(paths[i], each);
+      const std::lock_guard held(mutex);
+      waiting.emplace(i, std::move(report));
+      for (auto it = waiting.begin(); it != waiting.end() && it->first == next; it = waiting.erase(it), ++next)
+        done(paths[next], std::move(it->second));
+    });
+    return {};
   });
 }
 

@@ -148,3 +148,61 @@ TEST_CASE("checkpoint: big integers become small ones where they fit", "[model]"
   CHECK(t.kind(t.add_big_integer("9223372036854775808")) == ValueKind::big_integer);
   CHECK(t.integer(t.add_big_integer("-9223372036854775808")) == INT64_MIN);
 }
+
+TEST_CASE("checkpoint: a value of another kind, or none at all, has nothing to read", "[model]") {
+  Tree tree;
+  const ValueId values[] = {tree.add_none(),
+                            tree.add_integer(7),
+                            tree.add_real(0.5),
+                            add_array(tree),
+                            tree.add_string("x"),
+                            tree.add_dict({}),
+                            12345};
+  for (const ValueId id : values) {
+    CAPTURE(id);
+    CHECK((tree.text(id) == "x") == (tree.kind(id) == ValueKind::string));
+    CHECK(tree.items(id).empty());
+    CHECK(tree.entries(id).empty());
+    CHECK((tree.integer(id) == 7) == (tree.kind(id) == ValueKind::integer));
+    CHECK((tree.real(id) == 0.5) == (tree.kind(id) == ValueKind::real));
+    CHECK((tree.tensor(id).storage != nullptr) == (tree.kind(id) == ValueKind::tensor));
+    CHECK(tree.imaginary(id) == 0);
+    CHECK(num_children(tree, id) == 0);
+  }
+}
+
+TEST_CASE("checkpoint: a tree takes parts of its own", "[model]") {
+  Tree tree;
+  std::vector<ValueId> numbers;
+  for (int i = 0; i < 1000; ++i) numbers.push_back(tree.add_integer(i));
+  const ValueId list = tree.add_sequence(ValueKind::list, numbers);
+  const ValueId dict = tree.add_dict(std::vector{Tree::Entry{tree.add_string("key"), list}});
+  for (int i = 0; i < 10; ++i) {
+    const ValueId copy = tree.add_sequence(ValueKind::tuple, tree.items(list));
+    const auto items = tree.items(copy);
+    REQUIRE(std::vector<ValueId>(items.begin(), items.end()) == numbers);
+    const ValueId part = tree.add_opaque(tree.text(tree.entries(dict)[0].key), tree.items(copy).subspan(998));
+    CHECK(tree.text(part) == "key");
+    CHECK(tree.items(part)[1] == numbers[999]);
+    CHECK(tree.entries(tree.add_dict(tree.entries(dict)))[0].value == list);
+    CHECK(tree.text(tree.add_string(tree.text(tree.entries(dict)[0].key))) == "key");
+  }
+}
+
+TEST_CASE("checkpoint: one without a root, or with a tensor that is none, is refused", "[model][hostile]") {
+  CHECK(list_tensors(Checkpoint()).error().code == ErrorCode::invalid_argument);
+  Checkpoint c;
+  add_array(c.tree);
+  c.root = 12345;
+  CHECK(list_tensors(c).error().code == ErrorCode::invalid_argument);
+  Tensor t;
+  t.dtype = make_dtype(ScalarType::float32);
+  t.shape = {1, 2, 3};
+  t.strides = {1};
+  t.storage = file_storage(source_of("abcd"), 0, 4);
+  c.root = add_pair(c.tree, "w", c.tree.add_tensor(t));
+  const auto listed = list_tensors(c);
+  REQUIRE_FALSE(listed);
+  CHECK(listed.error().code == ErrorCode::invalid_argument);
+  CHECK(listed.error().member == "w");
+}

@@ -222,3 +222,31 @@ TEST_CASE("tensor: an object array has no elements to read", "[model]") {
   object.dtype = make_dtype(ScalarType::object);
   CHECK(TensorReader::open(object).error().code == ErrorCode::unsupported);
 }
+
+TEST_CASE("tensor: strides that do not fit the shape are an error, not a read beyond them", "[model][hostile]") {
+  Tensor t;
+  t.dtype = make_dtype(ScalarType::uint8);
+  t.shape = {2, 2, 2};
+  t.strides = {1};
+  t.storage = file_storage(source_of("abcdefgh"), 0, 8);
+  CHECK(TensorReader::open(t).error().code == ErrorCode::invalid_argument);
+  CHECK_FALSE(t.is_f_contiguous());
+  t.shape = {std::uint64_t{1} << 40, std::uint64_t{1} << 40};
+  t.strides = c_strides(t.shape);
+  CHECK(TensorReader::open(t).error().code == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("tensor: a reader that was moved from, and a storage without a source, are errors", "[model]") {
+  Tensor t;
+  t.dtype = make_dtype(ScalarType::uint8);
+  t.shape = t.strides = {1};
+  t.storage = file_storage(source_of("a"), 0, 1);
+  auto reader = TensorReader::open(t).value();
+  TensorReader other = std::move(reader);
+  std::byte byte;
+  CHECK(reader.remaining_bytes() == 0);
+  CHECK(reader.read({&byte, 1}).error().code == ErrorCode::invalid_argument);
+  CHECK(other.read({&byte, 1}));
+  t.storage = file_storage(nullptr, 0, 1);
+  CHECK(TensorReader::open(t).error().code == ErrorCode::invalid_argument);
+}

@@ -7,9 +7,14 @@
 
 #include "catch.h"
 #include "netcl/ckpt/convert.h"
+#include "netcl/ckpt/diff.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/inspect.h"
+#include "netcl/ckpt/manager.h"
+#include "netcl/ckpt/output_file.h"
+#include "netcl/ckpt/repair.h"
 #include "netcl/ckpt/strip.h"
+#include "netcl/ckpt/verify.h"
 #include "sample.h"
 
 using namespace netcl::ckpt;
@@ -341,4 +346,109 @@ TEST_CASE("save: finds what netcl wrote under its shortened names", "[ops]") {
   const auto missing = load_state(folder.path / "other");
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code == ErrorCode::io);
+}
+
+TEST_CASE("save: a state nested 200,000 deep is an error", "[ops][hostile]") {
+  const TemporaryFolder folder;
+  Value state = 1;
+  for (int i = 0; i < 200'000; ++i) state = i % 2 == 0 ? Value::list({state}) : Value::dict({{"k", state}});
+  const Value copy = state;
+  const auto saved = save_state(Value::dict({{"deep", copy}}), folder.path / "a.npz");
+  REQUIRE_FALSE(saved);
+  CHECK(saved.error().code == ErrorCode::limit_exceeded);
+}
+
+TEST_CASE("save: what was moved from, or never filled, is an error", "[ops]") {
+  const TemporaryFolder folder;
+  const auto refused = [](const auto& result) {
+    return !result.has_value() && result.error().code == ErrorCode::invalid_argument;
+  };
+  CHECK(refused(inspect(Checkpoint())));
+  CHECK(refused(diff(Checkpoint(), Checkpoint())));
+  CHECK(refused(convert(Checkpoint(), folder.path / "a.npz")));
+  CHECK(refused(strip_optimizer(Checkpoint(), folder.path / "a.npz")));
+  CHECK(refused(expectations_of(Checkpoint())));
+  CHECK(refused(load_parameters(Checkpoint(), {})));
+  CHECK(refused(read_checkpoint(SourcePtr(), "")));
+  CHECK(refused(verify(SourcePtr(), "")));
+  CHECK(refused(repair(nullptr, folder.path / "a.npz")));
+
+  auto saving = save_async(Value::dict({}), folder.path / "b.npz").value();
+  PendingSave save = std::move(saving);
+  CHECK(refused(saving.wait()));
+  CHECK(saving.done());
+  CHECK(save.wait());
+  auto opened = CheckpointManager::open(folder.path / "run").value();
+  CheckpointManager manager = std::move(opened);
+  CHECK(refused(opened.maybe_save(1, 1, Value::dict({}))));
+  CHECK(refused(opened.save_final(1, 1, Value::dict({}))));
+  CHECK(refused(opened.restore_latest()));
+  CHECK(refused(opened.restore_best()));
+  CHECK(refused(opened.wait()));
+  opened.protect(1);
+  opened.request_save();
+  auto file = OutputFile::create(folder.path / "c", false).value();
+  const OutputFile output = std::move(file);
+  CHECK(refused(file.write_at(0, {})));
+  CHECK(refused(file.preallocate(1)));
+  CHECK(refused(file.reopen(1)));
+  CHECK(refused(file.commit(1)));
+  file.expect_at_most(1);
+  Value value = Value::list({1, 2});
+  const Value moved = std::move(value);
+  CHECK_FALSE(value.is_dict());
+  CHECK(save_state(Value::dict({{"a", value}, {"b", moved}}), folder.path / "d.npz"));
+}
+
+TEST_CASE("save: whatever a callback throws is an error", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1);
+  SaveOptions options;
+  options.on_durable = []() -> Result<void> { throw 7; };
+  CHECK(save_state(state_of(p), folder.path / "a.npz", options).error().code == ErrorCode::internal);
+  CHECK(save_async(state_of(p), folder.path / "b.npz", options).value().wait().error().code == ErrorCode::internal);
+  ConvertOptions converting;
+  converting.progress = [](std::uint64_t, std::uint64_t) { throw "text"; };
+  CHECK(convert(folder.path / "a.npz", folder.path / "c.npz", converting).error().code == ErrorCode::internal);
+  CHECK_FALSE(std::filesystem::exists(folder.path / "c.npz"));
+}
+
+TEST_CASE("save: an npy that was written is compared with the one tensor that it was made from", "[ops]") {
+  const TemporaryFolder folder;
+  Program p(1);
+  REQUIRE(save_params({{{"fc.weight", host_target(p.weight, {2, 3})}}}, folder.path / "a.npz"));
+  ConvertOptions options;
+  options.verify = true;
+  CHECK(convert(folder.path / "a.npz", folder.path / "a.npy", options));
+}
+
+TEST_CASE("save: views that repeat what is stored thousands of times are listed, and not read", "[ops][hostile]") {
+  const TemporaryFolder folder;
+  Checkpoint c;
+  c.path = "c";
+  c.file_bytes = 8;
+  Tensor t;
+  t.dtype = make_dtype(ScalarType::uint8);
+  t.shape = {std::uint64_t{1} << 20, std::uint64_t{1} << 20};
+  t.strides = {0, 0};
+  t.storage = file_storage(memory_source({std::byte{7}}, "one"), 0, 1);
+  const Tree::Entry entry{c.tree.add_string("wide"), c.tree.add_tensor(t)};
+  c.root = c.tree.add_dict({&entry, 1});
+  c.attributes = c.tree.add_dict({});
+  InspectOptions hash;
+  hash.hash = true;
+  const auto listed = inspect(c, hash);
+  REQUIRE(listed);
+  CHECK(listed->totals.num_tensors == 1);
+  REQUIRE(listed->problems.size() == 1);
+  CHECK(listed->problems[0].code == "limit-exceeded");
+  const auto written = convert(c, folder.path / "a.npz");
+  REQUIRE_FALSE(written);
+  CHECK(written.error().code == ErrorCode::limit_exceeded);
+  CHECK(written.error().member == "wide");
+  Checkpoint other = c;
+  other.tree.tensors()[0].storage = file_storage(memory_source({std::byte{8}}, "one"), 0, 1);
+  const auto compared = diff(c, other);
+  REQUIRE(compared);
+  CHECK(compared->tensors[0].change == TensorChange::unreadable);
 }

@@ -25,15 +25,20 @@ TEST_CASE("verify: many files at once are reported in their order, each once", "
     VerifyOptions options;
     options.jobs = jobs;
     std::size_t next = 0;
-    verify_all(paths, options, [&](const std::string& path, Result<VerifyReport> report) {
+    const auto all = verify_all(paths, options, [&](const std::string& path, Result<VerifyReport> report) {
       REQUIRE(path == paths.at(next));
       REQUIRE(report.has_value() == (next % 11 != 3));
       if (report) REQUIRE(report->sound() == (next % 11 != 5));
       ++next;
     });
+    REQUIRE(all);
     CHECK(next == paths.size());
   }
-  verify_all({}, {}, [](const std::string&, const Result<VerifyReport>&) { FAIL("there is no file"); });
+  CHECK(verify_all({}, {}, [](const std::string&, const Result<VerifyReport>&) { FAIL("there is no file"); }));
+  const std::string nowhere[] = {"/nowhere/a.npz", "/nowhere/b.npz"};
+  const auto thrown = verify_all(nowhere, {}, [](const std::string&, const Result<VerifyReport>&) { throw 1; });
+  REQUIRE_FALSE(thrown);
+  CHECK(thrown.error().code == ErrorCode::internal);
 }
 
 }  // namespace netcl::ckpt

@@ -41,6 +41,10 @@ using ValueId = std::uint32_t;
 
 /// A checkpoint's values: a directed graph of small nodes in one arena. Values may be shared (one
 /// dict under two names) and may form cycles, as in a pickle; walks bound themselves by Limits.
+/// Reading never fails: a value of another kind, or an id that the tree does not have, has no text, no items and
+/// no entries, and is 0. What is given to an add_ or define_ function may lie in the tree itself.
+/// Throws, of all that adds, as the standard containers do: std::bad_alloc, and std::length_error for a text over
+/// 4 GiB or more than 2^32 values.
 /// Lifetime: ids, spans and views are valid as long as the tree and nothing is added to it.
 class Tree {
  public:
@@ -75,10 +79,10 @@ class Tree {
   void define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts);
 
   std::size_t size() const { return nodes_.size(); }
-  ValueKind kind(ValueId id) const { return nodes_[id].kind; }
-  bool boolean(ValueId id) const { return nodes_[id].data != 0; }
-  std::int64_t integer(ValueId id) const { return static_cast<std::int64_t>(nodes_[id].data); }
-  double real(ValueId id) const;  ///< of real and complex
+  ValueKind kind(ValueId id) const { return node(id).kind; }
+  bool boolean(ValueId id) const { return integer(id) != 0; }
+  std::int64_t integer(ValueId id) const;  ///< of integer and boolean
+  double real(ValueId id) const;           ///< of real and complex
   double imaginary(ValueId id) const;
   /// The text of big_integer, string, bytes, name and opaque.
   std::string_view text(ValueId id) const;
@@ -86,7 +90,8 @@ class Tree {
   std::span<const ValueId> items(ValueId id) const;
   /// The entries of a dict, in the file's order.
   std::span<const Entry> entries(ValueId id) const;
-  const Tensor& tensor(ValueId id) const { return tensors_[nodes_[id].data]; }
+  /// Of tensor and scalar.
+  const Tensor& tensor(ValueId id) const;
   /// All tensors and NumPy scalars, to give them other storages.
   std::span<Tensor> tensors() { return tensors_; }
 
@@ -99,6 +104,8 @@ class Tree {
     std::uint32_t count = 0;  // text bytes are stored as (offset, count), children likewise
     std::uint64_t data = 0;
   };
+  Node node(ValueId id) const { return id < nodes_.size() ? nodes_[id] : Node{}; }
+  void define(ValueId id, Node node);
   ValueId push(Node node);
   ValueId add_text(ValueKind kind, std::string_view text);
   Node sequence_node(ValueKind kind, std::span<const ValueId> items);
@@ -161,7 +168,8 @@ struct NamedTensor {
 
 /// All tensors, in file order. A container reached by two paths is listed under both; one that
 /// contains itself is entered once. Linear in what is listed: subtrees without tensors are not walked.
-/// Errors: limit_exceeded where sharing would produce more than max_names or max_name_bytes.
+/// Errors: limit_exceeded where sharing would produce more than max_names or max_name_bytes; invalid_argument for a
+/// checkpoint without a root, or a tensor whose strides do not fit its shape.
 Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, const Limits& limits = {});
 
 }  // namespace netcl::ckpt

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -116,7 +117,7 @@ struct TensorDiff {
   std::optional<DiffSide> b;
   std::uint64_t num_elements = 0;      ///< that were compared
   std::uint64_t differing = 0;         ///< of those
-  std::optional<DiffFigures> figures;  ///< where the bytes differ and are numbers
+  std::shared_ptr<const DiffFigures> figures;  ///< where the bytes differ and are numbers, else null
   std::vector<DiffElement> elements;
   std::optional<Error> error;
 };

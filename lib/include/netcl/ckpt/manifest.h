@@ -44,6 +44,7 @@ Result<Manifest> create_manifest(const std::vector<std::filesystem::path>& paths
                                  const ManifestOptions& options = {});
 
 /// The manifest as JSON ("netcl-ckpt.manifest/1", netcl-ckpt-manifest(1)). The same files give the same bytes.
+/// Throws: std::bad_alloc.
 std::string to_json(const Manifest& manifest);
 
 /// Errors: corrupt where it is no manifest, or names a file outside of its folder; io, truncated, limit_exceeded.

@@ -36,7 +36,8 @@
 namespace netcl::ckpt {
 
 /// A state as a program builds it: None, bool, int, float, text, an array in memory, and lists, tuples and
-/// dicts of these. Copying one copies no array.
+/// dicts of these. Copying one copies no array and no container.
+/// Throws std::bad_alloc, as the standard containers do. A moved-from one is None.
 /// Lifetime: arrays are borrowed, see Memory.
 class Value {
  public:
@@ -52,11 +53,11 @@ class Value {
   Value(std::string v) : data_(std::move(v)) {}
   Value(TensorTarget v) : data_(std::move(v)) {}
   Value(Tensor v) : data_(std::move(v)) {}
-  static Value list(Items items) { return Value(Sequence{false, std::move(items)}); }
-  static Value tuple(Items items) { return Value(Sequence{true, std::move(items)}); }
-  static Value dict(Entries entries) { return Value(std::move(entries)); }
+  static Value list(Items items);
+  static Value tuple(Items items);
+  static Value dict(Entries entries);
 
-  bool is_dict() const { return std::holds_alternative<Entries>(data_); }
+  bool is_dict() const;
   /// The dict with `value` under `key`, where it has nothing under it; what is no dict, as it is.
   Value with_default(std::string key, Value value) const;
 
@@ -66,15 +67,13 @@ class Value {
   Result<ValueId> add_to(Tree& tree) const;
 
  private:
-  struct Sequence {
-    bool tuple = false;
-    Items items;
-  };
-  explicit Value(Sequence v) : data_(std::move(v)) {}
-  explicit Value(Entries v) : data_(std::move(v)) {}
+  struct Container;
+  explicit Value(std::shared_ptr<const Container> v) : data_(std::move(v)) {}
   Result<ValueId> add_to(Tree& tree, int depth) const;
 
-  std::variant<std::monostate, bool, std::int64_t, double, std::string, TensorTarget, Tensor, Sequence, Entries> data_;
+  std::variant<std::monostate, bool, std::int64_t, double, std::string, TensorTarget, Tensor,
+               std::shared_ptr<const Container>>
+      data_;
 };
 
 /// The memory of `values` as an array of `shape`.

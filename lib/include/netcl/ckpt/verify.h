@@ -60,9 +60,9 @@ Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path,
 
 /// Verifies many files, several at once, and gives each report to `done` as soon as all before it are given: in the
 /// order of `paths`, one call at a time, from any thread. "-" is standard input.
-/// Errors: what one file cannot be looked at for is in its report.
-void verify_all(std::span<const std::string> paths, const VerifyOptions& options,
-                const std::function<void(const std::string& path, Result<VerifyReport> report)>& done);
+/// Errors: out_of_memory; internal where `done` throws. What one file cannot be looked at for is in its report.
+Result<void> verify_all(std::span<const std::string> paths, const VerifyOptions& options,
+                        const std::function<void(const std::string& path, Result<VerifyReport> report)>& done);
 
 /// What `checkpoint` holds, as an expectation of another.
 /// Errors: limit_exceeded.

@@ -14,16 +14,6 @@ namespace {
 constexpr std::size_t kMaxRead = 64;  // tensors and members
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 20;
 
-[[noreturn]] void broken(const std::string& promise) {
-  std::fprintf(stderr, "broken promise: %s\n", promise.c_str());
-  std::abort();
-}
-
-void check_error(const Error& e) {
-  if (e.code == ErrorCode::internal) broken("an error of this library itself: " + e.to_string());
-  if (e.message.empty()) broken("an error without a message");
-}
-
 void read_tensor(const Tensor& tensor) {
   if (tensor.shape.size() != tensor.strides.size()) broken("a stride for each dimension");
   if (tensor.dtype.name().empty() || tensor.dtype.descr().empty()) broken("a name for each dtype");
@@ -49,6 +39,16 @@ void read_member(const Member& member) {
 }
 
 }  // namespace
+
+void broken(const std::string& promise) {
+  std::fprintf(stderr, "broken promise: %s\n", promise.c_str());
+  std::abort();
+}
+
+void check_error(const Error& e) {
+  if (e.code == ErrorCode::internal) broken("an error of this library itself: " + e.to_string());
+  if (e.message.empty()) broken("an error without a message");
+}
 
 void exercise(const std::uint8_t* data, std::size_t size, const Read& read) {
   const auto bytes = std::as_bytes(std::span(data, size));

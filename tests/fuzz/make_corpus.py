@@ -120,9 +120,53 @@ def torch_seeds():
             out = io.BytesIO()
             torch.save(value, out, _use_new_zipfile_serialization=not legacy)
             yield f"{name}{'-legacy' if legacy else ''}", out.getvalue()
+    yield "small", small_torch()
 
 
-SEEDS = {"npy": npy_seeds, "npz": npz_seeds, "pickle": pickle_seeds, "torch": torch_seeds, "safetensors": safetensors_seeds,
+def small_torch():
+    """Under 1 KB, which torch's alignment makes impossible."""
+    out = io.BytesIO()
+    torch.save({"w": torch.ones(2), "t": 8}, out)
+    with zipfile.ZipFile(out) as z:
+        return npz({n: z.read(n) for n in z.namelist()})
+
+
+def structure_seeds():
+    yield "all", (b'{"netcl-ckpt":1,"state":{"a":{"$tensor":"bfloat16"},"b.c":{"$tensor":""},"d":[{"$tensor":""},{"$tuple":[1,'
+                  b'2.5,null,true]},{"$dict":[[7,{"$set":[1]}],[{"$bytes":"00ff"},{"$frozenset":[]}]]},{"$real":"NaN"},'
+                  b'{"$complex":[1.0,{"$real":"Infinity"}]},{"$name":"torch.float32"},{"$scalar":["<f4","0000803f"]},'
+                  b'{"$str":"eda080"},123456789012345678901234567890]},"attributes":{"config":{"lr":0.5}}}')
+    yield "flat", b'{"netcl-ckpt":1,"state":{"b.c":{"$tensor":""},"a":{"$tensor":""},"d.0":{"$tensor":""}}}'
+    yield "object", b'{"netcl-ckpt":1,"state":{"a":{"$tensor":"|O"}}}'
+
+
+def manifest_seeds():
+    tensor = {"name": "w", "dtype": "float32", "shape": [2, 3], "sha256": "0" * 64}
+    files = [{"path": "a.npz", "file_bytes": 7, "sha256": "1" * 64, "format": "npz", "identity": "2" * 64, "tensors": [tensor]},
+             {"path": "b/notes.txt", "file_bytes": 0, "sha256": "3" * 64}]
+    yield "manifest", json.dumps({"schema": "netcl-ckpt.manifest/1", "files": files}).encode()
+    yield "index", json.dumps({"schema": "netcl-ckpt.index/1", "checkpoints": [
+        {"name": "iter_1.npz", "size_bytes": 7, "modified_ns": 1, "step": 1, "metrics": {"loss": 0.5}}]}).encode()
+    yield "shapes", b'{"w": [2, 3], "b": {"dtype": "float32", "shape": []}}'
+
+
+def repair_seeds():
+    whole = dict(npz_seeds())["deflated"]
+    yield "torn", whole[:-40]
+    yield "no-front", whole[60:]
+    yield "torch", small_torch()[:-30]
+    yield "descriptor", b"PK\3\4" + struct.pack("<HHHHHIIIHH", 20, 8, 0, 0, 33, 0, 0, 0, 1, 0) + b"a" + b"abc" + (
+        b"PK\7\10" + struct.pack("<III", 0x352441C2, 3, 3))
+
+
+def any_seeds():
+    yield "npz", dict(npz_seeds())["other"]
+    yield "pickle", pickle.dumps({"model": {"w": np.ones(2, "<f4")}, "optimizer": {"state": [np.zeros(2, "<f4")], "t": 8}}, 4)
+    yield "torch", small_torch()
+
+
+SEEDS = {"structure": structure_seeds, "manifest": manifest_seeds, "repair": repair_seeds, "operations": any_seeds,
+         "directory": any_seeds, "npy": npy_seeds, "npz": npz_seeds, "pickle": pickle_seeds, "torch": torch_seeds, "safetensors": safetensors_seeds,
          "sidecar": sidecar_seeds}
 
 

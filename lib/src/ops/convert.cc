@@ -49,11 +49,7 @@ Result<Format> target_format(const fs::path& out, const ConvertOptions& options)
 
 Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
                          const std::shared_ptr<OverflowCount>& overflows) {
-  std::vector<Renamer> renamers;
-  for (const auto& [pattern, replacement] : options.renames) {
-    CKPT_TRY(auto renamer, Renamer::compile(pattern, replacement));
-    renamers.push_back(std::move(renamer));
-  }
+  CKPT_TRY(Renames renames, Renames::compile(options.renames, checkpoint.tree.size()));
   RebuildRules rules;
   if (!options.include.empty() || !options.exclude.empty()) {
     rules.keep_tensor = [&](const std::string& name) {
@@ -68,14 +64,7 @@ Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
       return !matches_any(options.exclude, place.name);
     };
   }
-  if (!renamers.empty()) {
-    rules.rename = [&](std::string name) -> Result<std::string> {
-      for (const Renamer& r : renamers) {
-        CKPT_TRY(name, r.apply(name));
-      }
-      return name;
-    };
-  }
+  if (!renames.empty()) rules.rename = [&](const std::string& name) { return renames.apply(name); };
   if (options.dtype) {
     rules.change = [&, budget = ReadBudget(checkpoint.file_bytes)](const std::string& name,
                                                                    const Tensor& tensor) mutable -> Result<Tensor> {

@@ -382,11 +382,10 @@ bool matches_any(const std::vector<std::string>& globs, const std::string& name)
 }
 
 Result<void> map_names(std::vector<Candidate>& candidates, const Tree& tree, const DiffOptions& options) {
-  for (const auto& [pattern, replacement] : options.map) {
-    CKPT_TRY(const Renamer renamer, Renamer::compile(pattern, replacement));
-    for (Candidate& c : candidates) {
-      CKPT_TRY(c.mapped, renamer.apply(c.name()));
-    }
+  CKPT_TRY(Renames renames, Renames::compile(options.map, tree.size()));
+  for (Candidate& c : candidates) {
+    if (renames.empty()) break;
+    CKPT_TRY(c.mapped, renames.apply(c.own_name));
   }
   for (Candidate& c : candidates)
     c.transposed = tree.tensor(c.value).shape.size() == 2 && tree.tensor(c.value).strides.size() == 2 &&

@@ -61,4 +61,29 @@ Result<std::string> Renamer::apply(const std::string& name) const {
   return out.append(name, at);
 }
 
+Result<Renames> Renames::compile(const std::vector<std::pair<std::string, std::string>>& pairs,
+                                 std::size_t num_values) {
+  constexpr std::uint64_t kFreeWork = 1'000'000'000, kNameBytes = 160;  // the latter on average, for a key and a tensor
+  Renames out;
+  for (const auto& [pattern, replacement] : pairs) {
+    CKPT_TRY(Renamer renamer, Renamer::compile(pattern, replacement));
+    out.renamers_.push_back(std::move(renamer));
+  }
+  out.work_left_ = pairs.size() * (kFreeWork + kNameBytes * kNameBytes * num_values);
+  return out;
+}
+
+Result<std::string> Renames::apply(std::string name) {
+  for (const Renamer& renamer : renamers_) {
+    const std::uint64_t work = std::uint64_t{name.size()} * name.size();
+    if (work > work_left_) {
+      return fail(ErrorCode::limit_exceeded,
+                  "the names are too many or too long to be matched with a regular expression; --exclude some");
+    }
+    work_left_ -= work;
+    CKPT_TRY(name, renamer.apply(name));
+  }
+  return name;
+}
+
 }  // namespace netcl::ckpt

@@ -2,8 +2,12 @@
 
 #include <regex.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "netcl/ckpt/error.h"
 
@@ -29,6 +33,22 @@ class Renamer {
   };
   std::unique_ptr<regex_t, Free> regex_;
   std::string replacement_;
+};
+
+/// Several, one after another, over the names of one checkpoint.
+class Renames {
+ public:
+  /// `num_values`: of the checkpoint's tree. What matching may take grows with it.
+  /// Errors: those of Renamer::compile().
+  static Result<Renames> compile(const std::vector<std::pair<std::string, std::string>>& pairs, std::size_t num_values);
+
+  bool empty() const { return renamers_.empty(); }
+  /// Errors: those of Renamer::apply(); limit_exceeded where sharing or depth gave too many long names.
+  Result<std::string> apply(std::string name);
+
+ private:
+  std::vector<Renamer> renamers_;
+  std::uint64_t work_left_ = 0;  // squares of names' lengths
 };
 
 }  // namespace netcl::ckpt

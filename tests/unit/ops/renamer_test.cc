@@ -42,4 +42,15 @@ TEST_CASE("renamer: a long name costs neither stack nor time", "[ops][hostile]")
   CHECK(too_long.error().code == ErrorCode::limit_exceeded);
 }
 
+TEST_CASE("renamer: many long names of few values are refused, not matched for minutes", "[ops][hostile]") {
+  auto renames = Renames::compile({{"^a", "b"}, {"b$", "c"}}, 100).value();
+  CHECK(renames.apply("ab").value() == "bc");
+  std::size_t done = 0;
+  while (done < 10'000 && renames.apply(std::string(2000, 'x'))) ++done;
+  CHECK(done > 100);
+  CHECK(done < 1000);
+  auto honest = Renames::compile({{"^a", "b"}}, 2'000'000).value();
+  for (int i = 0; i < 100'000; ++i) REQUIRE(honest.apply("model.decoder.layers.12.attention.query.weight"));
+}
+
 }  // namespace netcl::ckpt

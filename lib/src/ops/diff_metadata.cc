@@ -74,13 +74,14 @@ class Side {
   };
 
   /// Attributes and root as one dict; a root that is none is itself under "".
-  std::vector<Child> roots() const {
+  std::vector<Child> roots(bool with_root) const {
     std::vector<Child> out;
     if (checkpoint_.attributes != checkpoint_.root) out = children(checkpoint_.attributes);
     // A .netcl has it as a tensor too, and a copy of it in another format only so.
     if (tree_.find(checkpoint_.root, kArchitecture) != nullptr) {
       std::erase_if(out, [](const Child& c) { return c.name == kArchitecture; });
     }
+    if (!with_root) return out;
     if (shape(checkpoint_.root) == Shape::leaf) {
       out.push_back({"", checkpoint_.root});
     } else {
@@ -168,14 +169,17 @@ class Walk {
 
   Result<void> run() {
     entered_.insert(pair_of(a_.root(), b_.root()));
-    CKPT_CHECK(push(a_.roots(), b_.roots(), 0));
+    const bool sequences = a_.shape(a_.root()) == Shape::sequence && b_.shape(b_.root()) == Shape::sequence;
+    if (sequences) CKPT_CHECK(push_sequence(a_.root(), b_.root()));
+    CKPT_CHECK(push(a_.roots(!sequences), b_.roots(!sequences), 0));
     while (!stack_.empty()) {
       Frame& top = stack_.back();
-      if (top.next == top.pairs.size()) {
+      if (top.next == top.size()) {
         stack_.pop_back();
         continue;
       }
-      Pair pair = std::move(top.pairs[top.next++]);
+      Pair pair = top.is_sequence ? element(top, top.next) : std::move(top.pairs[top.next]);
+      ++top.next;
       path_.resize(top.path_bytes);
       if (!path_.empty()) path_ += '.';
       path_ += pair.name;
@@ -195,6 +199,11 @@ class Walk {
   };
   struct Frame {
     std::vector<Pair> pairs;
+    bool is_sequence = false;  // its pairs are made one by one: there may be millions
+    std::optional<ValueId> a;
+    std::optional<ValueId> b;
+    std::size_t num_elements = 0;
+    std::size_t size() const { return is_sequence ? num_elements : pairs.size(); }
     std::size_t next = 0;
     std::size_t path_bytes = 0;
   };
@@ -222,6 +231,7 @@ class Walk {
     }
     if (shape == Shape::opaque && a_.text(a) != b_.text(b)) return report(a_.text(a), b_.text(b));
     if (!entered_.insert(pair_of(a, b)).second) return {};
+    if (shape == Shape::sequence) return push_sequence(a, b);
     return push(a_.children(a), b_.children(b), path_.size());
   }
 
@@ -231,6 +241,9 @@ class Walk {
     const bool whole = !side.leads_to_tensor(id) && (filter_.selects_all() || num_children(side.tree(), id) == 0);
     if (whole) return is_a ? report(side.text(id), std::nullopt) : report(std::nullopt, side.text(id));
     if (!side.enter_alone(id)) return {};
+    if (side.shape(id) == Shape::sequence) {
+      return is_a ? push_sequence(id, std::nullopt) : push_sequence(std::nullopt, id);
+    }
     return is_a ? push(side.children(id), {}, path_.size()) : push({}, side.children(id), path_.size());
   }
 
@@ -252,15 +265,47 @@ class Walk {
     return value;
   }
 
-  /// Pairs the children of two containers by name. Names that repeat are paired in order.
-  Result<void> push(std::vector<Side::Child> a, std::vector<Side::Child> b, std::size_t path_bytes) {
-    steps_ += a.size() + b.size() + 1;
-    for (const auto* side : {&a, &b}) {
-      for (const Side::Child& child : *side) name_bytes_ += child.name.size();
-    }
+  /// Pairs the elements of lists and tuples by their places.
+  Result<void> push_sequence(std::optional<ValueId> a, std::optional<ValueId> b) {
+    Frame frame;
+    frame.is_sequence = true;
+    frame.a = a;
+    frame.b = b;
+    frame.path_bytes = path_.size();
+    const std::size_t of_a = a ? num_children(a_.tree(), *a) : 0, of_b = b ? num_children(b_.tree(), *b) : 0;
+    frame.num_elements = std::max(of_a, of_b);
+    constexpr std::size_t kDigits = 7;
+    CKPT_CHECK(spend(of_a + of_b, kDigits * (of_a + of_b)));
+    stack_.push_back(std::move(frame));
+    return {};
+  }
+
+  Pair element(const Frame& frame, std::size_t i) const {
+    const auto of = [i](const Side& side, std::optional<ValueId> container) -> std::optional<ValueId> {
+      if (!container || i >= num_children(side.tree(), *container)) return std::nullopt;
+      const ValueId value = child(side.tree(), *container, i);
+      if (side.shape(value) == Shape::tensor) return std::nullopt;  // compared elsewhere
+      return value;
+    };
+    return {std::to_string(i), of(a_, frame.a), of(b_, frame.b)};
+  }
+
+  Result<void> spend(std::size_t children, std::uint64_t name_bytes) {
+    steps_ += children + 1;
+    name_bytes_ += name_bytes;
     if (steps_ > 4 * limits_.max_values || name_bytes_ > 4 * limits_.max_name_bytes) {
       return fail(ErrorCode::limit_exceeded, "shared containers make the metadata too large to compare");
     }
+    return {};
+  }
+
+  /// Pairs the children of two containers by name. Names that repeat are paired in order.
+  Result<void> push(std::vector<Side::Child> a, std::vector<Side::Child> b, std::size_t path_bytes) {
+    std::uint64_t name_bytes = 0;
+    for (const auto* side : {&a, &b}) {
+      for (const Side::Child& child : *side) name_bytes += child.name.size();
+    }
+    CKPT_CHECK(spend(a.size() + b.size(), name_bytes));
     std::unordered_map<std::string_view, std::vector<std::size_t>> partners;
     for (std::size_t i = b.size(); i-- > 0;) partners[b[i].name].push_back(i);
     Frame frame;

@@ -284,12 +284,13 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
     std::vector<bool> open(tree.size());  // on the stack now: a second visit is a cycle
     std::string name;
     std::vector<PathStep> path;
+    const std::uint64_t max_names = max_names_of(tree, limits);
     std::uint64_t budget_bytes = limits.max_name_bytes;
     std::uint64_t steps = 0;  // elements passed over, tensors or not
     std::uint64_t key_bytes = 0;
     auto emit = [&](ValueId id) -> Result<void> {
       const std::uint64_t cost = name.size() + path.size() * sizeof(PathStep);
-      if (out.size() >= limits.max_names || cost > budget_bytes) {
+      if (out.size() >= max_names || cost > budget_bytes) {
         return fail(ErrorCode::limit_exceeded,
                     "the names of the tensors are too many or too long: {} are listed, and more follow", out.size());
       }

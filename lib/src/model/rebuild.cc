@@ -52,8 +52,8 @@ class Rebuilder {
         holds_tensor_(contains_tensor(tree, root)),
         open_(tree.size()),
         steps_left_(tree.size() + limits.max_values),
-        max_names_(limits.max_names),
-        names_left_(limits.max_names),
+        max_names_(max_names_of(tree, limits)),
+        names_left_(max_names_),
         name_bytes_left_(limits.max_name_bytes + kNameBytesOfValue * tree.size()) {}
 
   Result<Rebuilt> run(ValueId root) {

@@ -206,3 +206,11 @@ TEST_CASE("checkpoint: one without a root, or with a tensor that is none, is ref
   CHECK(listed.error().code == ErrorCode::invalid_argument);
   CHECK(listed.error().member == "w");
 }
+
+TEST_CASE("checkpoint: one tensor at 900,000 places is not given 900,000 names", "[model][hostile]") {
+  Checkpoint c;
+  c.root = c.tree.add_sequence(ValueKind::list, std::vector<ValueId>(900'000, add_array(c.tree)));
+  CHECK(list_tensors(c).error().code == ErrorCode::limit_exceeded);
+  c.root = c.tree.add_sequence(ValueKind::list, std::vector<ValueId>(100'000, add_array(c.tree)));
+  CHECK(list_tensors(c)->size() == 100'000);
+}

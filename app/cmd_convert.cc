@@ -43,7 +43,8 @@ int run(Options& options) {
     log_error(options.in, opened.error());
     return kFailed;
   }
-  log_problems(options.in, opened->problems);
+  log_input_problems(options.in, opened->problems);
+  const Problems problems = opened->problems;
 
   Progress progress(!options.common.quiet);
   options.convert.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
@@ -60,6 +61,7 @@ int run(Options& options) {
   if (report->overflows > 0) {
     log_warning(fmt::format("{}: {} numbers did not fit and became Inf", options.out, report->overflows));
   }
+  log_left_out(options.in, problems, *report);
   Output out(to_output ? STDERR_FILENO : STDOUT_FILENO);
   if (options.common.json) {
     render_json(*report, options.convert.dry_run, out);

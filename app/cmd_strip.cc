@@ -27,9 +27,11 @@ struct Options {
   StripOptions strip;
 };
 
-void render(const StripReport& report, bool dry_run, Output& out) {
-  for (const std::string& name : report.dropped)
-    out << fmt::format("{} {}\n", dry_run ? "would drop" : "dropped", escape(name));
+void render(const StripReport& report, bool dry_run, bool verbose, Output& out) {
+  for (std::size_t i = 0; i < report.dropped.size(); ++i) {
+    out << fmt::format("{} {}{}\n", dry_run ? "would drop" : "dropped", escape(report.dropped[i]),
+                       verbose ? fmt::format(" ({})", report.why[i]) : "");
+  }
   const ConvertReport& w = report.written;
   out << fmt::format("{}{}: {} tensor{}, {}{}", dry_run ? "would write " : "", escape(w.path), w.num_tensors,
                      w.num_tensors == 1 ? "" : "s", dry_run ? "at most " : "", bytes_text(w.file_bytes));
@@ -39,6 +41,14 @@ void render(const StripReport& report, bool dry_run, Output& out) {
         100.0 * static_cast<double>(w.source_bytes - w.file_bytes) / static_cast<double>(w.source_bytes));
   }
   out << "\n";
+}
+
+/// "a.stripped.pt" for "a.pt", "a.stripped.pth.tar" for "a.pth.tar".
+std::filesystem::path stripped_name(std::filesystem::path path) {
+  std::string extension = path.extension().string();
+  if (extension == ".tar" && path.stem().has_extension()) extension = path.stem().extension().string() + extension;
+  const std::string name = path.filename().string();
+  return path.replace_filename(name.substr(0, name.size() - extension.size()) + ".stripped" + extension);
 }
 
 int run(Options& options) {
@@ -51,7 +61,8 @@ int run(Options& options) {
     log_error(options.in, opened.error());
     return kFailed;
   }
-  log_problems(options.in, opened->problems);
+  log_input_problems(options.in, opened->problems);
+  const Problems problems = opened->problems;
 
   fs::path target = options.out;
   if (options.in_place) {
@@ -62,7 +73,7 @@ int run(Options& options) {
       log_error("standard input has no name to derive the output's from; say it with --output");
       return kFailed;
     }
-    target = fs::path(options.in).replace_extension(".stripped" + fs::path(options.in).extension().string());
+    target = stripped_name(options.in);
   }
   const bool to_output = options.out == "-";
   // The format stays unless the output's extension asks for another; torch's legacy one is not written.
@@ -80,12 +91,13 @@ int run(Options& options) {
     return kFailed;
   }
   if (!report->found) log_note(fmt::format("{}: no optimizer state found", options.in));
+  log_left_out(options.in, problems, report->written);
   Output out(to_output ? 2 : 1);
   if (options.common.json) {
     render_json(*report, write.dry_run, out);
   } else if (!options.common.quiet) {
     if (!report->found) out << fmt::format("{}: no optimizer state found\n", escape(options.in));
-    render(*report, write.dry_run, out);
+    render(*report, write.dry_run, options.common.verbose, out);
   }
   return finish(out, options.require && !report->found ? kFound : kDone);
 }
@@ -100,12 +112,12 @@ Run add_strip_options(CLI::App& command) {
                   ->type_name("OUT");
   command.add_flag("--in-place", options->in_place, "Replace the input, atomically")->excludes(out);
   options->common.add_to(command);
-  command.add_option("--keep", strip.keep, "Parts not to drop: optimizer, scheduler, scaler, rng, ema")
+  command.add_option("--keep", strip.keep, "Parts not to drop: optimizer, scheduler, scaler, rng, ema, trainer")
       ->delimiter(',')
       ->type_name("PART")
-      ->check(CLI::IsMember({"optimizer", "scheduler", "scaler", "rng", "ema"})
+      ->check(CLI::IsMember({"optimizer", "scheduler", "scaler", "rng", "ema", "trainer"})
                   .description("")
-                  .name("optimizer scheduler scaler rng ema"));
+                  .name("optimizer scheduler scaler rng ema trainer"));
   command.add_flag("--ema", strip.ema, "Put the EMA's weights in the model's place");
   command.add_option("--optimizer-pattern", strip.optimizer_patterns, "These tensors are optimizer state; repeatable")
       ->type_name("GLOB");

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstring>
 #include <map>
 
+#include "log.h"
 #include "netcl/ckpt/format.h"
 #include "options.h"
 #include "render_human.h"
@@ -63,6 +65,25 @@ Result<Checkpoint> open_input(const std::string& path, bool sidecar) {
   auto source = open_standard_input();
   if (!source) return tl::make_unexpected(std::move(source.error()));
   return read_checkpoint(std::move(*source), "");
+}
+
+void log_input_problems(const std::string& path, const Problems& problems) {
+  Problems others = problems;
+  std::erase_if(others, [](const Problem& p) { return p.code == "foreign-global"; });
+  log_problems(path, others);
+}
+
+void log_left_out(const std::string& path, const Problems& logged, const ConvertReport& report) {
+  constexpr std::size_t kMaxLines = 20;
+  std::size_t lines = 0;
+  for (const LeftOut& part : report.left_out) {
+    const bool said = std::any_of(logged.begin(), logged.end(), [&](const Problem& p) {
+      return p.severity != Severity::note && p.where == part.name && p.message == part.what;
+    });
+    if (!said && ++lines <= kMaxLines)
+      log_warning(fmt::format("{}: {}: {} left out", path, part.name.empty() ? "the value" : part.name, part.what));
+  }
+  if (lines > kMaxLines) log_warning(fmt::format("{}: {} more values left out", path, lines - kMaxLines));
 }
 
 Result<void> write_to_standard_output(std::span<const std::byte> bytes) {

@@ -233,6 +233,11 @@ Result<void> require_sidecar(const Checkpoint& in) {
   return {};
 }
 
+bool replaces(const fs::path& out, const Checkpoint& in) {
+  std::error_code ignored;
+  return !in.path.empty() && fs::equivalent(out, in.path, ignored);
+}
+
 Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
   CKPT_CHECK(check_roots(in));
   ConvertReport report;
@@ -240,6 +245,12 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   report.source_bytes = in.file_bytes;
   CKPT_TRY(report.format, target_format(out, options));
   CKPT_CHECK(require_sidecar(in));
+  report.left_out = left_behind(in);
+  if (!report.left_out.empty() && !options.sink && replaces(out, in)) {
+    const LeftOut& first = report.left_out[0];
+    return fail_at(ErrorCode::invalid_argument, first.name, std::nullopt,
+                   "replacing the input would lose this ({}); write to another name", first.what);
+  }
   const ValueId old_root = in.root;
   auto overflows = std::make_shared<OverflowCount>(0);
   CKPT_CHECK(apply_rules(in, options, overflows));

@@ -12,6 +12,8 @@
 #include <deque>
 #include <limits>
 #include <memory>
+#include <set>
+#include <tuple>
 #include <unordered_set>
 
 #include "base/endian.h"
@@ -184,6 +186,18 @@ TensorInfo describe(const NamedTensor& named, const Tensor& tensor, Group group)
   return info;
 }
 
+/// Knows the tensors that were seen: the same elements under another name are not counted again.
+class TiedTensors {
+ public:
+  bool is_first(const Tensor& t) {
+    return !t.storage || seen_.emplace(t.storage.get(), t.offset_bytes, t.dtype.item_bytes, t.shape, t.strides).second;
+  }
+
+ private:
+  using Sizes = std::vector<std::uint64_t>;
+  std::set<std::tuple<const Storage*, std::uint64_t, std::uint64_t, Sizes, Sizes>> seen_;
+};
+
 /// A block of memory that a thread reads into, again and again.
 class Buffer {
  public:
@@ -342,6 +356,7 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
 
     CKPT_TRY(const auto tensors, list_tensors(checkpoint, options.limits));
     const auto roles = roles_of(checkpoint, tensors, options.optimizer_patterns);
+    TiedTensors tied;
     report.tensors.reserve(tensors.size());
     std::unordered_set<const Storage*> counted;
     std::deque<Job> jobs;
@@ -353,7 +368,7 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
       report.tensors.push_back(describe(tensors[i], tensor, group_of(roles[i])));
       TensorInfo& info = report.tensors.back();  // stays where it is: there is room for all
       report.totals.num_tensors += 1;
-      if (info.group == Group::model) report.totals.num_parameters += tensor.num_elements();
+      if (info.group == Group::model && tied.is_first(tensor)) report.totals.num_parameters += tensor.num_elements();
       report.totals.size_bytes += info.size_bytes;
       if (tensor.storage && counted.insert(tensor.storage.get()).second)
         report.totals.stored_bytes += info.stored_bytes;

@@ -2,6 +2,7 @@
 #include "ops/unsafe.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <string>
 
@@ -39,6 +40,16 @@ void forgive_dropped(Checkpoint& checkpoint, ValueId old_root) {
   std::erase_if(checkpoint.problems, [&](const Problem& p) {
     return p.severity == Severity::unsafe && before.contains(p.global) && !after.contains(p.global);
   });
+}
+
+std::vector<LeftOut> left_behind(const Checkpoint& checkpoint) {
+  constexpr std::array<std::string_view, 5> kCodes = {"raw-member", "not-npy", "trailing-bytes", "trailing-payload",
+                                                      "zip-prefix"};
+  std::vector<LeftOut> out;
+  for (const Problem& p : checkpoint.problems) {
+    if (std::find(kCodes.begin(), kCodes.end(), p.code) != kCodes.end()) out.push_back({p.where, p.message});
+  }
+  return out;
 }
 
 Result<void> refuse_unsafe(const Checkpoint& checkpoint) {

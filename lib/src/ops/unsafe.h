@@ -1,6 +1,9 @@
 #pragma once
 
+#include <vector>
+
 #include "netcl/ckpt/checkpoint.h"
+#include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/error.h"
 
 namespace netcl::ckpt {
@@ -9,6 +12,10 @@ namespace netcl::ckpt {
 /// seen below `old_root` and are not below the root or the attributes any more. A global that never
 /// was part of a value (called, then thrown away) stays a problem: where it belonged nobody can say.
 void forgive_dropped(Checkpoint& checkpoint, ValueId old_root);
+
+/// What the file holds beside its values, which no writer carries over: members that are no arrays, what follows a
+/// pickle or stands before an archive.
+std::vector<LeftOut> left_behind(const Checkpoint& checkpoint);
 
 /// Errors: unsafe, naming the first global that would have to be executed.
 Result<void> refuse_unsafe(const Checkpoint& checkpoint);

@@ -45,6 +45,12 @@ struct ConvertOptions {
   std::function<Result<void>(std::span<const std::byte>)> sink;
 };
 
+/// A part of the input that is not in the output.
+struct LeftOut {
+  std::string name;  ///< dotted name of a value, or a member's
+  std::string what;  ///< the global that it would need, or why no writer carries it
+};
+
 struct ConvertReport {
   std::string path;
   Format format = Format::npz;
@@ -55,14 +61,15 @@ struct ConvertReport {
   std::uint64_t overflows = 0;         ///< finite numbers that a cast turned into Inf
   std::optional<std::string> sidecar;  ///< the `.json` written beside the npz
   std::vector<std::string> tensors;    ///< names in the output, in order
+  std::vector<LeftOut> left_out;       ///< what the output lacks though nobody asked to drop it
 };
 
 /// Writes the checkpoint `in` as `out`, atomically. Input and output may be the same file. netcl's sidecar that an
 /// earlier `out` has is replaced or removed with it; a `.json` that is none is never touched.
 /// Errors: everything that reading may give; unsafe where the input would need a pickle's call;
 /// unsupported, naming the tensor or value that the target cannot hold; invalid_argument where `out`
-/// exists and may not be replaced, or two tensors would get one name; io; cancelled. Nothing is left
-/// behind.
+/// exists and may not be replaced, two tensors would get one name, or replacing the input would lose members that are
+/// no arrays, or what follows a pickle; io; cancelled. Nothing is left behind.
 Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesystem::path& out,
                               const ConvertOptions& options = {});
 

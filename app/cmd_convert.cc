@@ -82,12 +82,9 @@ Run add_convert_options(CLI::App& command) {
   add_target_options(command, convert);
   add_dtype_option(command, convert);
   command.add_option("--only", convert.only, "Cast only tensors whose name matches; repeatable")->type_name("GLOB");
-  command.add_flag("--strict", convert.strict, "A number that a cast would turn into Inf is an error");
   command.add_option("--rename", options->renames, "Extended regular expression and its replacement; repeatable")
       ->type_name("OLD=NEW");
   command.add_option("--include", convert.include, "Only tensors whose name matches; repeatable")->type_name("GLOB");
-  command.add_option("--exclude", convert.exclude, "No tensor or value whose name matches; repeatable")
-      ->type_name("GLOB");
   command.footer(
       "The format follows OUT's extension: .npz .npy .netcl .pkl .pt .safetensors; a folder, or a\n"
       "name that ends with '/', gets a .npy for each tensor.\n"

@@ -42,6 +42,13 @@ void add_target_options(CLI::App& command, ConvertOptions& options) {
   command.add_flag_callback(
       "--no-sidecar", [&options] { options.sidecar = false; }, "Read an npz without the .json beside it");
   command.add_flag("--embed-sidecar", options.embed_sidecar, "npz: metadata inside the archive, no .json beside it");
+  command.add_option("--exclude", options.exclude, "No tensor or value whose name matches; repeatable")
+      ->type_name("GLOB");
+  command.add_option("--root", options.root, "Make this part, a dotted name, the whole")->type_name("PATH");
+  command.add_flag("--tensors-only", options.tensors_only, "A flat list of tensors, without other values");
+  command.add_flag("--strict", options.strict, "A value left out, or a number that a cast makes Inf, is an error");
+  command.add_flag("--drop-unsafe", options.drop_unsafe, "Leave out what would need an unsafe global");
+  command.add_flag("--dedupe", options.dedupe, "safetensors: write one tensor under several names once");
   add_resource_options(command, options.jobs);
 }
 
@@ -84,6 +91,8 @@ void log_left_out(const std::string& path, const Problems& logged, const Convert
       log_warning(fmt::format("{}: {}: {} left out", path, part.name.empty() ? "the value" : part.name, part.what));
   }
   if (lines > kMaxLines) log_warning(fmt::format("{}: {} more values left out", path, lines - kMaxLines));
+  for (const auto& [name, other] : report.doubled)
+    log_note(fmt::format("{}: {} is {} under a second name, and is written twice", path, name, other));
 }
 
 Result<void> write_to_standard_output(std::span<const std::byte> bytes) {

@@ -56,6 +56,9 @@ Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint) {
                               json_string(tree.text(e.value)));
     }
   }
+  const auto* format = plain ? nullptr : tree.find(checkpoint.attributes, "format");
+  if (format != nullptr && tree.kind(format->value) == ValueKind::string)
+    metadata = fmt::format("\"format\":{}", json_string(tree.text(format->value)));
   CKPT_TRY(const std::string structure, encode_structure(checkpoint, false, !plain));
   if (!structure.empty()) {
     metadata += fmt::format("{}{}:{}", metadata.empty() ? "" : ",", json_string(kStructureKey), json_string(structure));

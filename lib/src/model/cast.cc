@@ -9,6 +9,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <iterator>
+#include <map>
+#include <mutex>
 
 #include "base/endian.h"
 #include "base/try.h"
@@ -128,6 +131,32 @@ Convert find_convert(ScalarType from, ScalarType to) {
   }
 }
 
+/// The stretches of elements whose overflows are in the count: a writer reads some elements more than once.
+class CountedOnce {
+ public:
+  /// Calls count(from, to) for each stretch of [begin, end) that is not in it yet. Threads: any.
+  template <class Count>
+  void add(std::uint64_t begin, std::uint64_t end, Count count) {
+    const std::lock_guard lock(mutex_);
+    auto it = stretches_.upper_bound(begin);
+    if (it != stretches_.begin() && std::prev(it)->second >= begin) --it;
+    std::uint64_t at = begin, first = begin, last = end;
+    while (it != stretches_.end() && it->first <= end) {
+      if (at < it->first) count(at, it->first);
+      at = std::max(at, it->second);
+      first = std::min(first, it->first);
+      last = std::max(last, it->second);
+      it = stretches_.erase(it);
+    }
+    if (at < end) count(at, end);
+    stretches_.emplace(first, last);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::uint64_t, std::uint64_t> stretches_;  // from begin to end
+};
+
 class CastStorage final : public Storage {
  public:
   CastStorage(Tensor tensor, DType target, std::shared_ptr<OverflowCount> overflows)
@@ -144,6 +173,7 @@ class CastStorage final : public Storage {
   Tensor tensor_;
   DType target_;
   std::shared_ptr<OverflowCount> overflows_;
+  std::shared_ptr<CountedOnce> counted_ = std::make_shared<CountedOnce>();
   StoredForm form_;
 };
 
@@ -154,6 +184,7 @@ class CastStorage::Reader final : public StorageReader {
         target_bytes_(storage.target_.item_bytes),
         convert_(find_convert(storage.tensor_.dtype.type, storage.target_.type)),
         overflows_(storage.overflows_),
+        counted_(storage.counted_),
         reader_(std::move(reader)) {}
 
   Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) override {
@@ -167,7 +198,13 @@ class CastStorage::Reader final : public StorageReader {
     while (!dst.empty()) {
       const std::size_t n = std::min(kElements, dst.size() / target_bytes_);
       CKPT_CHECK(reader_.read(std::span(scratch_).first(n * item)));
-      if (const std::uint64_t overflows = convert_(scratch_.data(), dst.data(), n)) *overflows_ += overflows;
+      if (convert_(scratch_.data(), dst.data(), n) > 0) {
+        const std::uint64_t first = next_bytes_ / target_bytes_;
+        counted_->add(first, first + n, [&](std::uint64_t from, std::uint64_t to) {
+          *overflows_ +=
+              convert_(scratch_.data() + (from - first) * item, dst.data() + (from - first) * target_bytes_, to - from);
+        });
+      }
       dst = dst.subspan(n * target_bytes_);
       next_bytes_ += n * target_bytes_;
     }
@@ -201,6 +238,7 @@ class CastStorage::Reader final : public StorageReader {
   std::uint64_t target_bytes_;
   Convert convert_;
   std::shared_ptr<OverflowCount> overflows_;
+  std::shared_ptr<CountedOnce> counted_;
   TensorReader reader_;
   std::vector<std::byte> scratch_;
   std::uint64_t next_bytes_ = 0;

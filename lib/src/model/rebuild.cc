@@ -91,7 +91,9 @@ class Rebuilder {
   ValueId build(const Frame& done) {
     switch (done.kind) {
       case ValueKind::dict: return tree_.add_dict(done.entries);
-      case ValueKind::opaque: return tree_.add_opaque(std::string(tree_.text(done.id)), done.items);
+      case ValueKind::opaque:
+        if (rules_.open_opaque) return tree_.add_sequence(ValueKind::tuple, done.items);
+        return tree_.add_opaque(std::string(tree_.text(done.id)), done.items);
       default: return tree_.add_sequence(done.kind, done.items);
     }
   }

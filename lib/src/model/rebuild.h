@@ -29,6 +29,8 @@ struct RebuildRules {
   std::function<Result<bool>(const Place& place)> keep_value;
   /// What held tensors and loses them all goes whole, with the values beside them.
   bool drop_with_tensors = false;
+  /// An object of a class that is not known becomes a tuple of what it holds.
+  bool open_opaque = false;
   /// The tensor's new name.
   std::function<Result<std::string>(const std::string& name)> rename;
   /// The tensor to put in its place.

@@ -3,8 +3,13 @@
 #include "netcl/ckpt/convert.h"
 
 #include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <map>
 #include <mutex>
+#include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/glob.h"
 #include "base/parallel.h"
@@ -79,6 +84,176 @@ Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
   CKPT_TRY(const Rebuilt rebuilt, rebuild(checkpoint.tree, checkpoint.root, rules, options.limits));
   checkpoint.root = rebuilt.root;
   return {};
+}
+
+/// The value that `path` names below `id`, and where keys have dots any way to read it; in a flat dict, all whose keys
+/// begin with it.
+std::optional<ValueId> find_part(Tree& tree, ValueId id, std::string_view path) {
+  struct Place {
+    ValueId id;
+    std::string_view rest;
+  };
+  std::vector<Place> places{{id, path}};
+  while (!places.empty()) {
+    const auto [at, rest] = places.back();
+    places.pop_back();
+    if (rest.empty()) return at;
+    if (tree.kind(at) == ValueKind::dict) {
+      for (const Tree::Entry& e : tree.entries(at)) {
+        const std::string key = key_text(tree, e.key);
+        if (rest == key) places.push_back({e.value, {}});
+        if (rest.size() > key.size() && rest.starts_with(key) && rest[key.size()] == '.')
+          places.push_back({e.value, rest.substr(key.size() + 1)});
+      }
+    } else {
+      const std::string_view step = rest.substr(0, rest.find('.'));
+      std::size_t i = 0;
+      const auto [end, bad] = std::from_chars(step.data(), step.data() + step.size(), i);
+      if (bad == std::errc() && end == step.data() + step.size() && i < num_children(tree, at))
+        places.push_back({child(tree, at, i), rest.substr(std::min(step.size() + 1, rest.size()))});
+    }
+  }
+  std::vector<std::pair<std::string, ValueId>> below;
+  for (const Tree::Entry& e : tree.entries(id)) {
+    const std::string key = key_text(tree, e.key);
+    if (key.size() > path.size() + 1 && key.starts_with(path) && (key[path.size()] == '.' || key[path.size()] == '/'))
+      below.emplace_back(key.substr(path.size() + 1), e.value);
+  }
+  if (below.empty()) return std::nullopt;
+  std::vector<Tree::Entry> entries;
+  for (const auto& [key, value] : below) entries.push_back({tree.add_string(key), value});
+  return tree.add_dict(entries);
+}
+
+/// --root and --tensors-only.
+Result<void> narrow(Checkpoint& in, const ConvertOptions& options) {
+  if (!options.root.empty()) {
+    const auto part = find_part(in.tree, in.root, options.root);
+    if (!part) {
+      return fail(ErrorCode::invalid_argument, "there is no part called '{}' in it; inspect lists them", options.root);
+    }
+    in.root = *part;
+  }
+  if (!options.root.empty() || options.tensors_only) in.attributes = in.tree.add_dict({});
+  return {};
+}
+
+/// A dict of the tensors under their dotted names, and nothing else.
+Result<void> flatten(Checkpoint& in, const Limits& limits) {
+  CKPT_TRY(const auto tensors, list_tensors(in, limits));
+  if (tensors.size() == 1 && tensors[0].path.empty()) return {};
+  std::vector<Tree::Entry> entries;
+  for (const NamedTensor& t : tensors) entries.push_back({in.tree.add_string(t.name), t.value});
+  in.root = in.tree.add_dict(entries);
+  return {};
+}
+
+/// safetensors' `format` names the framework, and transformers refuses a file without it. Elsewhere the word that this
+/// adds says nothing.
+void place_format(Checkpoint& in, Format target) {
+  constexpr std::string_view kFormat = "format", kTorch = "pt";
+  const auto* own = in.tree.find(in.attributes, kFormat);
+  const auto before = in.tree.entries(in.attributes);
+  std::vector<Tree::Entry> entries(before.begin(), before.end());
+  if (target == Format::safetensors && own == nullptr) {
+    const ValueId key = in.tree.add_string(kFormat);
+    entries.push_back({key, in.tree.add_string(kTorch)});
+  } else if (target != Format::safetensors && in.format == Format::safetensors && own != nullptr &&
+             in.tree.kind(own->value) == ValueKind::string && in.tree.text(own->value) == kTorch) {
+    std::erase_if(entries, [&](const Tree::Entry& e) { return e.key == own->key; });
+  } else {
+    return;
+  }
+  in.attributes = in.tree.add_dict(entries);
+}
+
+/// Finds the tensors that are one in the input and would be several in the output. With `dedupe`, the others go, and
+/// the metadata says whose name they had, as safetensors' own save_model() does.
+Result<void> share(Checkpoint& in, const ConvertOptions& options, ConvertReport& report) {
+  const bool shares = report.format == Format::torch || report.format == Format::pickle;
+  if (options.dedupe && !shares && report.format != Format::safetensors)
+    return fail(ErrorCode::invalid_argument, "--dedupe is for safetensors: an npz has no place for a second name");
+  if (shares) return {};
+  using Sizes = std::vector<std::uint64_t>;
+  using View = std::tuple<const Storage*, std::uint64_t, std::string, Sizes, Sizes>;
+  CKPT_TRY(const auto tensors, list_tensors(in, options.limits));
+  std::map<View, std::string_view> first;
+  std::unordered_set<std::string_view> dropped;
+  for (const NamedTensor& t : tensors) {
+    const Tensor& v = in.tree.tensor(t.value);
+    if (!v.storage || v.num_elements() == 0) continue;
+    const auto [it, fresh] =
+        first.try_emplace({v.storage.get(), v.offset_bytes, v.dtype.name(), v.shape, v.strides}, t.name);
+    if (fresh) continue;
+    report.doubled.emplace_back(t.name, it->second);
+    dropped.insert(t.name);
+  }
+  if (!options.dedupe || dropped.empty()) return {};
+  const auto before = in.tree.entries(in.attributes);
+  std::vector<Tree::Entry> entries(before.begin(), before.end());
+  for (const auto& [name, other] : report.doubled) {
+    const ValueId key = in.tree.add_string(name);
+    entries.push_back({key, in.tree.add_string(other)});
+  }
+  in.attributes = in.tree.add_dict(entries);
+  report.doubled.clear();
+  RebuildRules rules;
+  rules.keep_tensor = [&](const std::string& name) { return !dropped.contains(name); };
+  CKPT_TRY(const Rebuilt rebuilt, rebuild(in.tree, in.root, rules, options.limits));
+  in.root = rebuilt.root;
+  return {};
+}
+
+/// What is selected and cannot be read, as far as that is known without reading payloads.
+Result<std::vector<Unreadable>> unreadable(const Checkpoint& in, const ConvertOptions& options) {
+  std::vector<Unreadable> out;
+  for (Unreadable& u : unreadable_members(in)) {
+    const bool wanted = options.root.empty() || u.name.starts_with(options.root);
+    const bool selected =
+        (options.include.empty() || matches_any(options.include, u.name)) && !matches_any(options.exclude, u.name);
+    if (wanted && selected) out.push_back(std::move(u));
+  }
+  CKPT_TRY(const auto tensors, list_tensors(in, options.limits));
+  for (const NamedTensor& t : tensors) {
+    const Tensor& tensor = in.tree.tensor(t.value);
+    if (!tensor.storage && tensor.dtype.type != ScalarType::object)
+      out.push_back({t.name, "it is listed without data; verify says why"});
+  }
+  return out;
+}
+
+/// After an error of reading: all the tensors that have one, or the error itself.
+Error name_all(const Checkpoint& in, std::span<const NamedTensor> tensors, Error error, unsigned jobs) {
+  const bool damaged = error.code == ErrorCode::corrupt || error.code == ErrorCode::truncated ||
+                       error.code == ErrorCode::checksum_mismatch;
+  if (!damaged) return error;
+  std::vector<std::string> why(tensors.size());
+  parallel_for(thread_count(jobs), tensors.size(), [&](std::size_t i) {
+    const Tensor& tensor = in.tree.tensor(tensors[i].value);
+    if (!tensor.storage) return;
+    const Result<void> read = guarded([&]() -> Result<void> {
+      CKPT_TRY(auto reader, TensorReader::open(tensor));
+      std::vector<std::byte> block;
+      const std::uint64_t item = std::max<std::uint64_t>(tensor.dtype.item_bytes, 1);
+      while (reader.remaining_bytes() > 0) {
+        block.resize(
+            std::min(std::max((std::uint64_t{1} << 20) / item, std::uint64_t{1}) * item, reader.remaining_bytes()));
+        CKPT_CHECK(reader.read(block));
+      }
+      return {};
+    });
+    if (!read) why[i] = read.error().message;
+  });
+  std::vector<Unreadable> found;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (!why[i].empty()) found.push_back({tensors[i].name, why[i]});
+  }
+  if (found.empty()) return error;
+  Error named = refuse_unreadable(found).error();
+  named.code = error.code;
+  named.member = error.member;
+  named.offset_bytes = error.offset_bytes;
+  return named;
 }
 
 /// Whether the attributes are what netcl keeps in the `.json` beside an npz.
@@ -252,11 +427,25 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
                    "replacing the input would lose this ({}); write to another name", first.what);
   }
   const ValueId old_root = in.root;
+  CKPT_CHECK(narrow(in, options));
   auto overflows = std::make_shared<OverflowCount>(0);
   CKPT_CHECK(apply_rules(in, options, overflows));
+  if (options.tensors_only) CKPT_CHECK(flatten(in, options.limits));
   forgive_dropped(in, old_root);
-  CKPT_CHECK(refuse_unsafe(in));
+  if (!options.drop_unsafe) CKPT_CHECK(refuse_unsafe(in));
+  CKPT_TRY(auto opaque, leave_out_opaque(in, options.limits));
+  report.left_out.insert(report.left_out.end(), std::make_move_iterator(opaque.begin()),
+                         std::make_move_iterator(opaque.end()));
+  if (options.strict && !report.left_out.empty()) {
+    const LeftOut& first = report.left_out[0];
+    return fail_at(ErrorCode::unsupported, first.name, std::nullopt,
+                   "this would be left out ({}), which --strict refuses", first.what);
+  }
+  CKPT_TRY(const auto unread, unreadable(in, options));
+  CKPT_CHECK(refuse_unreadable(unread));
   CKPT_CHECK(place_architecture(in, report.format));
+  place_format(in, report.format);
+  CKPT_CHECK(share(in, options, report));
 
   const bool npz = report.format == Format::npz || report.format == Format::netcl;
   std::optional<std::string> sidecar;
@@ -347,7 +536,11 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     CKPT_CHECK(side.write_at(0, std::as_bytes(std::span(*sidecar))));
     json.emplace(std::move(side));
   }
-  CKPT_TRY(report.file_bytes, write_file(plan, file, control));
+  if (auto written = write_file(plan, file, control)) {
+    report.file_bytes = *written;
+  } else {
+    return tl::make_unexpected(name_all(in, tensors, std::move(written.error()), options.jobs));
+  }
   CKPT_CHECK(check_overflows());
   if (options.verify) {
     CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));

@@ -6,7 +6,9 @@
 #include <set>
 #include <string>
 
+#include "base/text.h"
 #include "base/try.h"
+#include "model/rebuild.h"
 #include "model/tree.h"
 
 namespace netcl::ckpt {
@@ -52,10 +54,68 @@ std::vector<LeftOut> left_behind(const Checkpoint& checkpoint) {
   return out;
 }
 
+Result<std::vector<LeftOut>> leave_out_opaque(Checkpoint& checkpoint, const Limits& limits) {
+  std::vector<LeftOut> out;
+  Tree& tree = checkpoint.tree;
+  if (opaque_names(tree, {checkpoint.root, checkpoint.attributes}).empty()) return out;
+  for (ValueId* root : {&checkpoint.root, &checkpoint.attributes}) {
+    const std::vector<bool> holds_tensor = contains_tensor(tree, *root);
+    if (tree.kind(*root) == ValueKind::opaque) {
+      out.push_back({"", std::string(tree.text(*root))});
+      if (!holds_tensor[*root]) {
+        *root = tree.add_none();
+        continue;
+      }
+    }
+    RebuildRules rules;
+    rules.open_opaque = true;
+    rules.keep_value = [&](const Place& place) {
+      const bool keyed = place.key != place.parent;
+      if (keyed && tree.kind(place.key) == ValueKind::opaque) {
+        out.push_back({place.name, std::string(tree.text(place.key))});
+        return false;
+      }
+      if (tree.kind(place.value) != ValueKind::opaque) return true;
+      out.push_back({place.name, std::string(tree.text(place.value))});
+      return static_cast<bool>(holds_tensor[place.value]);
+    };
+    CKPT_TRY(const Rebuilt rebuilt, rebuild(tree, *root, rules, limits));
+    *root = rebuilt.root;
+  }
+  return out;
+}
+
+std::vector<Unreadable> unreadable_members(const Checkpoint& checkpoint) {
+  std::vector<Unreadable> out;
+  const bool arrays =
+      checkpoint.format == Format::npz || checkpoint.format == Format::netcl || checkpoint.format == Format::npy_folder;
+  if (!arrays) return out;
+  constexpr std::array kCodes = {ErrorCode::truncated, ErrorCode::corrupt, ErrorCode::unsupported,
+                                 ErrorCode::limit_exceeded, ErrorCode::checksum_mismatch};
+  for (const Problem& p : checkpoint.problems) {
+    const bool unread = p.severity == Severity::error && p.where.ends_with(".npy") &&
+                        std::any_of(kCodes.begin(), kCodes.end(), [&](ErrorCode c) { return p.code == to_string(c); });
+    if (unread) out.push_back({p.where.substr(0, p.where.size() - 4), p.message});
+  }
+  return out;
+}
+
+Result<void> refuse_unreadable(const std::vector<Unreadable>& tensors) {
+  if (tensors.empty()) return {};
+  constexpr std::size_t kMostNamed = 20;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(tensors.size(), kMostNamed); ++i)
+    names += fmt::format("{}'{}' ({})", i == 0 ? "" : ", ", to_valid_utf8(tensors[i].name), tensors[i].why);
+  if (tensors.size() > kMostNamed) names += fmt::format(" and {} more", tensors.size() - kMostNamed);
+  return fail(ErrorCode::unsupported, "cannot read {} of the tensors: {}; --exclude leaves them out", tensors.size(),
+              names);
+}
+
 Result<void> refuse_unsafe(const Checkpoint& checkpoint) {
   for (const Problem& p : checkpoint.problems) {
     if (p.severity == Severity::unsafe) {
-      return fail_at(ErrorCode::unsafe, p.where, p.offset_bytes, "refused: it needs {}, which is never executed",
+      return fail_at(ErrorCode::unsafe, p.where, p.offset_bytes,
+                     "refused: it needs {}, which is never executed; --drop-unsafe writes the rest without it",
                      p.global);
     }
   }

@@ -17,6 +17,23 @@ void forgive_dropped(Checkpoint& checkpoint, ValueId old_root);
 /// pickle or stands before an archive.
 std::vector<LeftOut> left_behind(const Checkpoint& checkpoint);
 
+/// Takes values of unknown classes out of the checkpoint; of an object with tensors in it these stay. Nothing is done
+/// where there are none.
+/// Errors: those of rebuild().
+Result<std::vector<LeftOut>> leave_out_opaque(Checkpoint& checkpoint, const Limits& limits);
+
+/// A tensor that is in the file and cannot be read.
+struct Unreadable {
+  std::string name;
+  std::string why;
+};
+
+/// Members that should be arrays and are in no list of tensors.
+std::vector<Unreadable> unreadable_members(const Checkpoint& checkpoint);
+
+/// Errors: unsupported, naming them all, where there is one.
+Result<void> refuse_unreadable(const std::vector<Unreadable>& tensors);
+
 /// Errors: unsafe, naming the first global that would have to be executed.
 Result<void> refuse_unsafe(const Checkpoint& checkpoint);
 

@@ -26,7 +26,13 @@ struct ConvertOptions {
   /// float16, bfloat16, float32 or float64: cast the tensors of these four types, to nearest even.
   std::optional<ScalarType> dtype;
   std::vector<std::string> only;  ///< globs; the tensors that `dtype` applies to, all where empty
-  bool strict = false;            ///< a finite number that a cast turns into Inf is an error
+  /// Any loss is an error: a finite number that a cast turns into Inf, a value that would be left out.
+  bool strict = false;
+  /// Values that need an unsafe global are left out like those of unknown classes, rather than refused.
+  bool drop_unsafe = false;
+  std::string root;           ///< dotted name of the part that becomes the whole; "" for all
+  bool tensors_only = false;  ///< a flat list of tensors, without any other value
+  bool dedupe = false;        ///< safetensors: one tensor under several names is written once
   /// Extended regular expressions and what to put for each match ("\1" is a group), in this order.
   std::vector<std::pair<std::string, std::string>> renames;
   std::vector<std::string> include;  ///< globs on dotted names; all where empty
@@ -62,11 +68,15 @@ struct ConvertReport {
   std::optional<std::string> sidecar;  ///< the `.json` written beside the npz
   std::vector<std::string> tensors;    ///< names in the output, in order
   std::vector<LeftOut> left_out;       ///< what the output lacks though nobody asked to drop it
+  /// Tensors that were one with an earlier one, and are not in this format: its name and the other's.
+  std::vector<std::pair<std::string, std::string>> doubled;
 };
 
 /// Writes the checkpoint `in` as `out`, atomically. Input and output may be the same file. netcl's sidecar that an
 /// earlier `out` has is replaced or removed with it; a `.json` that is none is never touched.
-/// Errors: everything that reading may give; unsafe where the input would need a pickle's call;
+/// Values of classes and functions that are not known are left out; the report names them.
+/// Errors: everything that reading may give, for each tensor that is selected and cannot be read; unsafe where the input
+/// names an unsafe global;
 /// unsupported, naming the tensor or value that the target cannot hold; invalid_argument where `out`
 /// exists and may not be replaced, two tensors would get one name, or replacing the input would lose members that are
 /// no arrays, or what follows a pickle; io; cancelled. Nothing is left behind.

@@ -1,6 +1,7 @@
 // The table of globals: which names in a pickle are pure data, which are known to execute something, and
 // what a call of the pure ones gives. Nothing is imported or called whatever it says. A name that is not
-// in it is foreign; so is a harmless function that is called, because what it gives is not made here.
+// in it is foreign; so is a harmless function that is called, because what it gives is not made here. In
+// the modules that pickles of data are made of, both are unsafe: there, every name that data needs is known.
 //
 // Names match whole. Dots in a name are attributes of attributes, which protocol 4 follows: such a name
 // is foreign, or unsafe if one of its parts is special, because `torch` leads to `os` by way of them.
@@ -220,6 +221,11 @@ constexpr std::array kUnsafe = {
     Entry{"IPython.* jupyter_client.* paramiko.* fabric.* pexpect.* sh", "*"},
 };
 
+/// Where whatever data needs is in kPlain: builtins.list is data, and builtins.LIST is somebody's trick.
+constexpr std::string_view kCoreModules =
+    "builtins __builtin__ __builtins__ collections.* copyreg copy_reg _codecs codecs functools _functools itertools "
+    "numpy.* site unittest.*";
+
 /// Parts of a dotted name that lead from any object to everything: frames, globals, subclasses.
 constexpr std::string_view kSpecialParts =
     "os sys posix nt subprocess builtins importlib eval exec compile system popen getattr open ctypes socket pickle "
@@ -337,9 +343,10 @@ GlobalInfo classify(const PickleGlobal& g, bool called, bool script) {
   // TorchScript's own classes; their code lies beside the pickle, in `code/`.
   if (script && (g.module == "__torch__" || g.module.starts_with("__torch__.")))
     return {Grade::plain, Meaning::script_class};
-  if (const Entry* e = find(kPlain, g)) return {e->only_named && called ? Grade::foreign : Grade::plain, e->meaning};
+  const Grade unknown = matches_module(kCoreModules, g.module) ? Grade::unsafe : Grade::foreign;
+  if (const Entry* e = find(kPlain, g)) return {e->only_named && called ? unknown : Grade::plain, e->meaning};
   if (const Entry* e = find(kForeign, g)) return {Grade::foreign, e->meaning};
-  return {};
+  return {unknown, Meaning::opaque};
 }
 
 std::optional<TypeName> type_name(std::string_view module, std::string_view name) {

@@ -436,6 +436,9 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   CKPT_TRY(auto opaque, leave_out_opaque(in, options.limits));
   report.left_out.insert(report.left_out.end(), std::make_move_iterator(opaque.begin()),
                          std::make_move_iterator(opaque.end()));
+  if (!report.left_out.empty() && report.left_out[0].name.empty() && !contains_tensor(in.tree, in.root)[in.root])
+    return fail(ErrorCode::unsupported, "the whole of it is {}, which is not known here: nothing is left to write",
+                report.left_out[0].what);
   if (options.strict && !report.left_out.empty()) {
     const LeftOut& first = report.left_out[0];
     return fail_at(ErrorCode::unsupported, first.name, std::nullopt,

@@ -70,9 +70,9 @@ Result<std::vector<LeftOut>> leave_out_opaque(Checkpoint& checkpoint, const Limi
     RebuildRules rules;
     rules.open_opaque = true;
     rules.keep_value = [&](const Place& place) {
-      const bool keyed = place.key != place.parent;
-      if (keyed && tree.kind(place.key) == ValueKind::opaque) {
-        out.push_back({place.name, std::string(tree.text(place.key))});
+      const bool keyed = place.step.kind == PathStep::Kind::key;
+      if (keyed && tree.kind(place.step.value) == ValueKind::opaque) {
+        out.push_back({place.name, std::string(tree.text(place.step.value))});
         return false;
       }
       if (tree.kind(place.value) != ValueKind::opaque) return true;

@@ -156,7 +156,8 @@ Result<Checkpoint> peek(const std::filesystem::path& path, const PeekOptions& op
     return m.name.ends_with(".npy") || m.name == kStructureMember;
   });
   if (!has_array && !directory->comment.starts_with(kStructureStart))
-    return fail(ErrorCode::corrupt, "{}", describe_archive(*directory).value_or("it holds no array"));
+    return fail(is_torch_remainder(*directory) ? ErrorCode::truncated : ErrorCode::unsupported, "{}",
+                describe_archive(*directory).value_or("it holds no array"));
   if (options.values) CKPT_CHECK(NpzPeek(source, directory, options, out).read());
   CKPT_CHECK(peek_sidecar(path, options, out));
   return out;

@@ -57,6 +57,16 @@ std::optional<std::string> describe_stranger(std::string_view head) {
   return std::nullopt;
 }
 
+bool is_torch_remainder(const ZipDirectory& directory) {
+  return !directory.members.empty() &&
+         std::all_of(directory.members.begin(), directory.members.end(), [](const ZipMember& m) {
+           const std::string_view n = m.name;
+           return is_folder(m) || n.ends_with("/version") || n.ends_with("/byteorder") ||
+                  n.ends_with("/.format_version") || n.ends_with("/.storage_alignment") ||
+                  n.ends_with("/.data/serialization_id") || n.find("/data/") != n.npos;
+         });
+}
+
 std::optional<std::string> describe_archive(const ZipDirectory& directory) {
   const auto& members = directory.members;
   auto any = [&](auto&& matches) {
@@ -80,13 +90,7 @@ std::optional<std::string> describe_archive(const ZipDirectory& directory) {
   if (has("policy.pth") || (has("data") && has("parameters")))
     return fmt::format("a Stable-Baselines archive ({}); unpack it and name the part that is wanted",
                        list_members(directory));
-  // What torch.save has written by the time that it pickles: it fails, and the archive is closed nevertheless.
-  const bool torch_parts = std::all_of(members.begin(), members.end(), [](const ZipMember& m) {
-    const std::string_view n = m.name;
-    return is_folder(m) || n.ends_with("/version") || n.ends_with("/byteorder") || n.ends_with("/.format_version") ||
-           n.ends_with("/.storage_alignment") || n.ends_with("/.data/serialization_id") || n.find("/data/") != n.npos;
-  });
-  if (torch_parts) return "a torch file without its data.pkl: the save was cut short";
+  if (is_torch_remainder(directory)) return "a torch file without its data.pkl: the save was cut short";
   return std::nullopt;
 }
 

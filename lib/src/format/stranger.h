@@ -12,6 +12,10 @@ namespace netcl::ckpt {
 /// begins like one.
 std::optional<std::string> describe_stranger(std::string_view head);
 
+/// Whether an archive without data.pkl has only what torch.save has written by the time that it pickles: if that
+/// fails, the archive is closed nevertheless.
+bool is_torch_remainder(const ZipDirectory& directory);
+
 /// What an archive that holds neither arrays nor torch's data.pkl is, and the way out; nothing where its members are
 /// just files.
 std::optional<std::string> describe_archive(const ZipDirectory& directory);

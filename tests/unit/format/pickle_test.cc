@@ -245,17 +245,16 @@ TEST_CASE("pickle_globals: three grades", "[format][hostile]") {
                                                                                      {"torch", "float32"},
                                                                                      {"torch.nn.functional", "relu"}}) {
     CHECK(grade(module, name, false) == Grade::plain);
-    CHECK(grade(module, name, true) == Grade::foreign);
+    CHECK(grade(module, name, true) == (module.starts_with("torch") ? Grade::foreign : Grade::unsafe));
   }
-  for (const auto& [module, name] :
-       std::vector<std::pair<std::string, std::string>>{{"proj.config", "Config"},
-                                                        {"collections", "OrderedDictX"},
-                                                        {"numpy", "ndarray.tofile"},
-                                                        {"torch.nn.functional", "__file__"},
-                                                        {"__torch__.m", "Net"}})
+  for (const auto& [module, name] : std::vector<std::pair<std::string, std::string>>{
+           {"proj.config", "Config"}, {"torch.nn.functional", "__file__"}, {"__torch__.m", "Net"}})
     CHECK(grade(module, name, false) == Grade::foreign);
   for (const auto& [module, name] :
        std::vector<std::pair<std::string, std::string>>{{"os", "system"},
+                                                        {"collections", "OrderedDictX"},
+                                                        {"numpy", "ndarray.tofile"},
+                                                        {"functools", "partial"},
                                                         {"os.path", "x"},
                                                         {"posix", "system.__call__"},
                                                         {"builtins", "eval"},

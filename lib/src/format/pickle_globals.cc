@@ -279,6 +279,20 @@ bool is_unsafe(const PickleGlobal& g) {
   return false;
 }
 
+/// One of those modules, or a name that only looks like one: in other case, or with characters that no identifier of
+/// a program has that means to be read.
+bool imitates_core(std::string_view module) {
+  std::string lower(module);
+  for (char& c : lower) {
+    const bool usual = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+                       c == '_' || c == '-' || c == '<' || c == '>';
+    if (!usual) return true;
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  constexpr std::size_t kLongestModule = 255;
+  return module.size() > kLongestModule || matches_module(kCoreModules, lower);
+}
+
 struct TorchType {
   std::string_view storage_class;
   std::string_view dtype;
@@ -343,7 +357,7 @@ GlobalInfo classify(const PickleGlobal& g, bool called, bool script) {
   // TorchScript's own classes; their code lies beside the pickle, in `code/`.
   if (script && (g.module == "__torch__" || g.module.starts_with("__torch__.")))
     return {Grade::plain, Meaning::script_class};
-  const Grade unknown = matches_module(kCoreModules, g.module) ? Grade::unsafe : Grade::foreign;
+  const Grade unknown = imitates_core(g.module) ? Grade::unsafe : Grade::foreign;
   if (const Entry* e = find(kPlain, g)) return {e->only_named && called ? unknown : Grade::plain, e->meaning};
   if (const Entry* e = find(kForeign, g)) return {Grade::foreign, e->meaning};
   return {unknown, Meaning::opaque};

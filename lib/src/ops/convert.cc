@@ -432,7 +432,9 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   CKPT_CHECK(apply_rules(in, options, overflows));
   if (options.tensors_only) CKPT_CHECK(flatten(in, options.limits));
   forgive_dropped(in, old_root);
-  if (!options.drop_unsafe) CKPT_CHECK(refuse_unsafe(in));
+  if (!options.drop_unsafe) {
+    CKPT_CHECK(refuse_unsafe(in, "; --drop-unsafe writes the rest without it"));
+  }
   CKPT_TRY(auto opaque, leave_out_opaque(in, options.limits));
   report.left_out.insert(report.left_out.end(), std::make_move_iterator(opaque.begin()),
                          std::make_move_iterator(opaque.end()));

@@ -81,6 +81,12 @@ class Side {
     if (tree_.find(checkpoint_.root, kArchitecture) != nullptr) {
       std::erase_if(out, [](const Child& c) { return c.name == kArchitecture; });
     }
+    // The word that transformers wants in a safetensors file; no other format has a place for it.
+    if (checkpoint_.format == Format::safetensors) {
+      std::erase_if(out, [&](const Child& c) {
+        return c.name == "format" && tree_.kind(c.id) == ValueKind::string && tree_.text(c.id) == "pt";
+      });
+    }
     if (!with_root) return out;
     if (shape(checkpoint_.root) == Shape::leaf) {
       out.push_back({"", checkpoint_.root});

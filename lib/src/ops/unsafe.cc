@@ -111,12 +111,11 @@ Result<void> refuse_unreadable(const std::vector<Unreadable>& tensors) {
               names);
 }
 
-Result<void> refuse_unsafe(const Checkpoint& checkpoint) {
+Result<void> refuse_unsafe(const Checkpoint& checkpoint, std::string_view way_out) {
   for (const Problem& p : checkpoint.problems) {
     if (p.severity == Severity::unsafe) {
-      return fail_at(ErrorCode::unsafe, p.where, p.offset_bytes,
-                     "refused: it needs {}, which is never executed; --drop-unsafe writes the rest without it",
-                     p.global);
+      return fail_at(ErrorCode::unsafe, p.where, p.offset_bytes, "refused: it needs {}, which is never executed{}",
+                     p.global, way_out);
     }
   }
   return {};

@@ -34,7 +34,7 @@ std::vector<Unreadable> unreadable_members(const Checkpoint& checkpoint);
 /// Errors: unsupported, naming them all, where there is one.
 Result<void> refuse_unreadable(const std::vector<Unreadable>& tensors);
 
-/// Errors: unsafe, naming the first global that would have to be executed.
-Result<void> refuse_unsafe(const Checkpoint& checkpoint);
+/// Errors: unsafe, naming the first global that would have to be executed; `way_out` ends the message.
+Result<void> refuse_unsafe(const Checkpoint& checkpoint, std::string_view way_out = "");
 
 }  // namespace netcl::ckpt

@@ -8,7 +8,9 @@ SHA-256 of every array as NumPy, torch or safetensors read it. A case passes whe
   ok      `verify` exits 0, and `inspect --json --hash` exits 0 and lists the same arrays;
   error   `verify` exits 1 or 2;
   unsafe  `verify --json` exits 1 and names each global, `inspect` lists the arrays beside it, and `convert` refuses
-          with 2 and writes nothing.
+          with 2 and writes nothing;
+  foreign `verify --json` exits 1 and names each global, with the code foreign-global, `inspect` lists the arrays beside
+          it, and `convert` leaves the global out and says so, or refuses if nothing else is there.
 In every case: no signal, JSON that parses, no control character printed, one line for an error, and 256 MB are enough.
 """
 import concurrent.futures
@@ -90,19 +92,29 @@ def check(tool, path, case):
         raise Wrong(f"exits {verify.returncode} and {inspect.returncode}: {verify.stdout[-300:]!r}")
     if expect == "error" and verify.returncode == 0:
         raise Wrong("verify calls it sound")
-    if expect == "unsafe":
+    if expect in ("unsafe", "foreign"):
         if verify.returncode != 1:
             raise Wrong(f"verify exits {verify.returncode}")
         text = json.dumps(report)
         missing = [g for g in case["globals"] if g not in text]
-        if missing:
-            raise Wrong(f"does not name {missing}")
+        if missing or f"{expect}-global" not in text:
+            raise Wrong(f"does not name {missing} as {expect}")
         with tempfile.TemporaryDirectory() as folder:
-            p = run(tool, "convert", path, f"{folder}/out.npz")
-            if p.returncode != 2 or os.listdir(folder):
-                raise Wrong(f"convert exits {p.returncode} and leaves {os.listdir(folder)}")
+            p = run(tool, "convert", path, f"{folder}/out.pkl")
+            left = os.listdir(folder)
+            if p.returncode == 2 and left or p.returncode == 1 or p.returncode == 0 and expect == "unsafe":
+                raise Wrong(f"convert exits {p.returncode} and leaves {left}")
+            if p.returncode == 0:
+                check_left_out(tool, f"{folder}/out.pkl", case, p.stderr.decode())
     if expect != "error" and case["arrays"] is not None:
         compare(case["arrays"], listing)
+
+
+def check_left_out(tool, path, case, said):
+    if run(tool, "verify", path).returncode != 0:
+        raise Wrong("what convert wrote is not sound")
+    if any(g not in said for g in case["globals"]):
+        raise Wrong(f"convert does not say what it left out: {said!r}")
 
 
 def outcome(tool, path, case):

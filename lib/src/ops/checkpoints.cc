@@ -403,7 +403,7 @@ void check_index(const fs::path& index, const ScanOptions& options, CheckpointIn
 
 /// torch.distributed.checkpoint: .metadata, which is written last, names the files that each rank wrote. The names
 /// stand in its pickle as they are.
-void check_distributed(const fs::path& folder, bool has_files, const ScanOptions& options, CheckpointInfo& info) {
+void check_distributed(const fs::path& folder, bool has_files, CheckpointInfo& info) {
   constexpr std::string_view kEnd = ".distcp";
   constexpr std::uint64_t kMaxMetadataBytes = std::uint64_t{64} << 20;
   const fs::path path = folder / ".metadata";
@@ -484,7 +484,7 @@ void look_at_folder(const ScanOptions& options, CheckpointInfo& info) {
     info.validity = Validity::valid;
     const bool has_files =
         std::any_of(files->begin(), files->end(), [](const fs::path& f) { return f.extension() == ".distcp"; });
-    check_distributed(folder, has_files, options, info);
+    check_distributed(folder, has_files, info);
     if (!whole(folder.lexically_relative(info.path).string())) return;
   }
   if (any && lacks_trainer_state(names))

@@ -9,6 +9,9 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
+#include <string_view>
+#include <utility>
 
 #include "log.h"
 #include "netcl/ckpt/format.h"
@@ -82,12 +85,13 @@ void log_input_problems(const std::string& path, const Problems& problems) {
 
 void log_left_out(const std::string& path, const Problems& logged, const ConvertReport& report) {
   constexpr std::size_t kMaxLines = 20;
+  std::set<std::pair<std::string_view, std::string_view>> said;  // an archive may have 50,000 members of both kinds
+  for (const Problem& p : logged) {
+    if (p.severity != Severity::note) said.emplace(p.where, p.message);
+  }
   std::size_t lines = 0;
   for (const LeftOut& part : report.left_out) {
-    const bool said = std::any_of(logged.begin(), logged.end(), [&](const Problem& p) {
-      return p.severity != Severity::note && p.where == part.name && p.message == part.what;
-    });
-    if (!said && ++lines <= kMaxLines)
+    if (!said.contains({part.name, part.what}) && ++lines <= kMaxLines)
       log_warning(fmt::format("{}: {}: {} left out", path, part.name.empty() ? "the value" : part.name, part.what));
   }
   if (lines > kMaxLines) log_warning(fmt::format("{}: {} more values left out", path, lines - kMaxLines));

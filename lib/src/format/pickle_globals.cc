@@ -256,8 +256,8 @@ bool matches_module(std::string_view patterns, std::string_view module) {
 template <std::size_t N>
 const Entry* find(const std::array<Entry, N>& table, const PickleGlobal& g) {
   const bool simple = g.name.find('.') == g.name.npos && !g.name.starts_with("__");
-  for (const Entry& e : table) {
-    if ((e.names == "*" ? simple : has_word(e.names, g.name)) && matches_module(e.modules, g.module)) return &e;
+  for (const Entry& e : table) {  // modules first: there are fewer, and a pickle may name 400,000 globals
+    if (matches_module(e.modules, g.module) && (e.names == "*" ? simple : has_word(e.names, g.name))) return &e;
   }
   return nullptr;
 }

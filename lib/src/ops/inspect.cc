@@ -98,7 +98,11 @@ class MetadataCopy {
   /// A finished value, or nothing: either a tensor, or a container that is now on the stack.
   std::optional<ValueId> enter(ValueId id, std::vector<Frame>& stack) {
     const ValueKind kind = from_.kind(id);
-    if (kind == ValueKind::tensor) return std::nullopt;
+    if (kind == ValueKind::tensor) {
+      // A container of many tensors may be shared many times, and shows nothing of it.
+      if (++tensors_passed_ > from_.size() + kMaxMetadataValues) shown_ = kMaxMetadataValues + 1;
+      return std::nullopt;
+    }
     ++shown_;
     if (!is_container(kind)) return leaf(id, kind);
     if (on_path_.empty()) on_path_.resize(from_.size());
@@ -111,11 +115,11 @@ class MetadataCopy {
   }
 
   void attach(Frame& parent, std::size_t i, std::optional<ValueId> value) {
+    if (shown_ > kMaxMetadataValues) parent.next = num_children(from_, parent.from);
     if (!value) {
       parent.lost = true;
       return;
     }
-    if (shown_ > kMaxMetadataValues) parent.next = num_children(from_, parent.from);
     if (from_.kind(parent.from) == ValueKind::dict) {
       const ValueId key = from_.entries(parent.from)[i].key;
       parent.entries.push_back({add_key(key), *value});
@@ -160,6 +164,7 @@ class MetadataCopy {
   Tree& to_;
   std::vector<bool> on_path_;
   std::size_t shown_ = 0;
+  std::size_t tensors_passed_ = 0;
   std::size_t text_bytes_ = 0;
 };
 

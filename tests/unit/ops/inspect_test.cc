@@ -163,6 +163,14 @@ TEST_CASE("inspect: metadata of a tree that shares, nests and contains itself st
     const std::string text = metadata_of(c);
     CHECK(static_cast<std::size_t>(std::count(text.begin(), text.end(), '[')) == kMaxMetadataDepth - 1);
   }
+  SECTION("a tuple of many tensors many times: minutes, if each were passed over each time") {
+    const ValueId tensor = tree.add_tensor(tensor_of<double>({0.5}, make_dtype(ScalarType::float64), {}));
+    const ValueId inner = tree.add_sequence(ValueKind::tuple, std::vector(150'000, tensor));
+    c.root = tree.add_sequence(ValueKind::tuple, std::vector(150'000, inner));
+    const auto report = inspect(c, {});
+    REQUIRE_FALSE(report);
+    CHECK(report.error().code == ErrorCode::limit_exceeded);
+  }
   SECTION("one megabyte of text a million times") {
     const ValueId text = tree.add_string(std::string(1 << 20, 'x'));
     const Tree::Entry entries[] = {

@@ -50,9 +50,11 @@ Shape shape_of(ValueKind kind) {
 /// One of the two files, with the questions that the walk asks of it.
 class Side {
  public:
-  explicit Side(const Checkpoint& checkpoint)
+  /// `safetensors`: whether one of the two is such a file.
+  Side(const Checkpoint& checkpoint, bool safetensors)
       : checkpoint_(checkpoint),
         tree_(checkpoint.tree),
+        safetensors_(safetensors),
         leads_to_tensor_(contains_tensor(checkpoint.tree, checkpoint.root)) {}
 
   const Tree& tree() const { return tree_; }
@@ -81,8 +83,8 @@ class Side {
     if (tree_.find(checkpoint_.root, kArchitecture) != nullptr) {
       std::erase_if(out, [](const Child& c) { return c.name == kArchitecture; });
     }
-    // The word that transformers wants in a safetensors file; no other format has a place for it.
-    if (checkpoint_.format == Format::safetensors) {
+    // The word that transformers wants in a safetensors file, and that convert adds; elsewhere it says nothing.
+    if (safetensors_) {
       std::erase_if(out, [&](const Child& c) {
         return c.name == "format" && tree_.kind(c.id) == ValueKind::string && tree_.text(c.id) == "pt";
       });
@@ -163,6 +165,7 @@ class Side {
 
   const Checkpoint& checkpoint_;
   const Tree& tree_;
+  const bool safetensors_;
   std::vector<bool> leads_to_tensor_;
   std::unordered_set<ValueId> entered_alone_;
 };
@@ -171,7 +174,12 @@ class Walk {
  public:
   Walk(const Checkpoint& a, const Checkpoint& b, const Criterion& criterion, const NameFilter& filter,
        const Limits& limits, DiffReport& report)
-      : a_(a), b_(b), criterion_(criterion), filter_(filter), limits_(limits), report_(report) {}
+      : a_(a, a.format == Format::safetensors || b.format == Format::safetensors),
+        b_(b, a.format == Format::safetensors || b.format == Format::safetensors),
+        criterion_(criterion),
+        filter_(filter),
+        limits_(limits),
+        report_(report) {}
 
   Result<void> run() {
     entered_.insert(pair_of(a_.root(), b_.root()));

@@ -196,7 +196,7 @@ Result<ManifestFile> parse_file(const Tree& tree, ValueId f) {
   const auto tensors = list_of(tree, f, "tensors");
   if (tensors.has_value() == out.format.empty()) return damaged();  // a checkpoint has both
   if (!tensors) return out;
-  if (!is_hash(out.identity)) return damaged();
+  if (!out.identity.empty() && !is_hash(out.identity)) return damaged();  // none if a tensor has no hash
   for (const ValueId t : *tensors) {
     auto tensor = parse_tensor(tree, t);
     if (!tensor) return damaged();

@@ -9,6 +9,7 @@ namespace netcl::ckpt {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::string_view_literals;
 
 void write_checkpoint(const fs::path& path, std::vector<float> a, std::vector<float> b, bool compress = false) {
   ConvertOptions options;
@@ -97,6 +98,21 @@ TEST_CASE("manifest: comes back from its JSON", "[ops]") {
   REQUIRE(again);
   CHECK(to_json(*again) == text);
   CHECK(create(folder.path).files.size() == 1);  // manifests are not in manifests
+}
+
+TEST_CASE("manifest: of a checkpoint with a tensor that has no hash comes back, too", "[ops]") {
+  const TemporaryFolder folder;
+  constexpr std::string_view kArrayOfAnUnknownClass =
+      "\x80\x02}(X\x01\0\0\0wcnumpy.core.multiarray\n_reconstruct\n"
+      "cnumpy\nnfarray\nK\0\x85U\x01"
+      "b\x87Ru."sv;
+  write_text(folder.path / "m.pkl", kArrayOfAnUnknownClass);
+  const Manifest manifest = create(folder.path);
+  REQUIRE(manifest.files.size() == 1);
+  REQUIRE(manifest.files[0].tensors.size() == 1);
+  CHECK(manifest.files[0].identity == "");
+  write_text(folder.path / "all.manifest.json", to_json(manifest));
+  CHECK(read_manifest(folder.path / "all.manifest.json"));
 }
 
 TEST_CASE("manifest: does not vouch for what is damaged already", "[ops]") {

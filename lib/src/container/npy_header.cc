@@ -6,9 +6,9 @@
 // (versions 1 and 2) or UTF-8 (version 3), padded with spaces and ended by a newline.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 //
-// NumPy reads it with ast.literal_eval. This parser takes what NumPy writes, and what Python 2 wrote
-// (3L), in any order and spacing; comments, arithmetic and joined strings, which literal_eval would
-// take too, are refused: no writer makes them.
+// NumPy reads it with ast.literal_eval. This parser takes what NumPy writes, what Python 2 wrote (3L) and what
+// the repr of NumPy 2 made of sizes (np.int64(3)), in any order and spacing; bytes, comments, arithmetic and joined
+// strings, which literal_eval would take too, are refused: no writer makes them.
 #include "container/npy_header.h"
 
 #include <algorithm>
@@ -76,10 +76,11 @@ class Parser {
     if (c == '(') return sequence(depth, '(', ')');
     if (c == '[') return sequence(depth, '[', ']');
     if (c == '\'' || c == '"' ||
-        ((c == 'u' || c == 'b') && at_ + 1 < text_.size() && (text_[at_ + 1] == '\'' || text_[at_ + 1] == '"'))) {
+        (c == 'u' && at_ + 1 < text_.size() && (text_[at_ + 1] == '\'' || text_[at_ + 1] == '"'))) {
       return string();
     }
     if (c >= '0' && c <= '9') return integer();
+    if (take_word("np.")) return numpy_integer();
     if (take_word("True")) {
       value.kind = PyLiteral::Kind::boolean;
       value.boolean = true;
@@ -103,10 +104,23 @@ class Parser {
     return value;
   }
 
+  /// int64(3), behind "np."
+  Result<PyLiteral> numpy_integer() {
+    for (const std::string_view type : {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+                                        "intp", "uintp", "longlong", "ulonglong"}) {
+      if (!take_word(fmt::format("{}(", type))) continue;
+      if (at_ == text_.size() || text_[at_] < '0' || text_[at_] > '9') return not_a_literal();
+      CKPT_TRY(PyLiteral value, integer());
+      if (!take(')')) return not_a_literal();
+      return value;
+    }
+    return not_a_literal();
+  }
+
   Result<PyLiteral> string() {
     PyLiteral value;
     value.kind = PyLiteral::Kind::string;
-    if (text_[at_] == 'u' || text_[at_] == 'b') ++at_;
+    if (text_[at_] == 'u') ++at_;
     const char quote = text_[at_++];
     while (at_ < text_.size() && text_[at_] != quote) {
       char c = text_[at_++];

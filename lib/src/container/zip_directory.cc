@@ -101,8 +101,10 @@ Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
     if (zip64) {
       const std::uint32_t record_disk = l.u32();
       const std::uint64_t record = l.u64();
+      const std::uint32_t disks = l.u32();
       const std::uint64_t expected = end.offset - kLocator64Bytes;
-      if (record_disk != 0) return fail_at(ErrorCode::unsupported, "", end.offset, "the zip is one part of several");
+      if (record_disk != 0 || disks > 1)
+        return fail_at(ErrorCode::unsupported, "", end.offset, "the zip is one part of several");
       if (record > expected || expected - record < kEnd64Bytes)
         return damaged(end.offset - kLocator64Bytes, "the zip64 locator points nowhere");
       std::array<std::byte, kEnd64Bytes> bytes;
@@ -112,6 +114,11 @@ Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
       const std::uint64_t record_bytes = r.u64();
       if (!signature || record_bytes < kEnd64Bytes - 12 || record_bytes != expected - record - 12) {
         return damaged(record, "the zip64 end record is damaged");
+      }
+      // Python looks right before the locator, others where it points.
+      if (expected - record != kEnd64Bytes) {
+        add(problems, "zip-end", Severity::error, "", record,
+            "the zip64 end record is where Python does not look for it: readers may list other members");
       }
       r.skip(4);
       if (r.u32() != 0 || r.u32() != 0)

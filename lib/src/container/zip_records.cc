@@ -44,7 +44,8 @@ Result<ZipMember> parse_central_header(ByteCursor& cursor, std::uint64_t at) {
   auto bad = [at](std::string_view what) { return fail_at(ErrorCode::corrupt, "", at, "{}", what); };
   ZipMember m;
   const std::uint32_t signature = cursor.u32();
-  cursor.skip(4);
+  cursor.skip(2);
+  const auto version_needed = static_cast<std::uint8_t>(cursor.u16());  // the other byte is reserved
   m.flags = cursor.u16();
   m.method = cursor.u16();
   cursor.skip(4);
@@ -69,6 +70,8 @@ Result<ZipMember> parse_central_header(ByteCursor& cursor, std::uint64_t at) {
     if (!is_utf8(name)) return bad("a member's name says that it is UTF-8 and is not");
     m.name = name;
   }
+  constexpr std::uint8_t kNewestVersion = 63;  // Python refuses the archive for a newer one
+  if (version_needed > kNewestVersion) return bad("a member needs a version of the zip format that does not exist");
   if (m.name.find('\0') != std::string::npos) return bad("a member's name holds a NUL, where other readers end it");
   if (!apply_zip64(extra, {&m.size_bytes, &m.stored_bytes, &m.header_offset})) {
     return fail_at(ErrorCode::corrupt, m.name, at, "the zip64 sizes of this member are missing or damaged");

@@ -6,8 +6,10 @@
 #include <array>
 #include <cstring>
 
+#include "base/checked.h"
 #include "base/endian.h"
 #include "base/try.h"
+#include "container/envelope.h"
 #include "container/npy_header.h"
 #include "format/npy_folder.h"
 #include "format/readers.h"
@@ -46,6 +48,31 @@ Result<void> read_zip(const SourcePtr& source, const ReadOptions& options, Check
   return is_torch_zip(*directory) ? read_torch_zip(source, directory, options, out)
                                   : read_npz(source, directory, options, out);
 }
+
+/// GPT-SoVITS writes the version of its model over the first two bytes of a torch zip.
+bool is_marked_zip(Head head) {
+  auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  return head.size() > 4 && digit(head[0]) && digit(head[1]) && head.substr(2, 2) == "\x03\x04";
+}
+
+/// A source whose first two bytes are those of a zip.
+class UnmarkedSource final : public ByteSource {
+ public:
+  explicit UnmarkedSource(SourcePtr source) : source_(std::move(source)) {}
+  std::uint64_t size_bytes() const override { return source_->size_bytes(); }
+  const std::string& name() const override { return source_->name(); }
+  std::optional<FileId> file_id() const override { return source_->file_id(); }
+  Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
+    CKPT_CHECK(source_->read_at(offset_bytes, dst));
+    constexpr std::string_view kStart = "PK";
+    for (std::uint64_t i = offset_bytes; i < kStart.size() && i - offset_bytes < dst.size(); ++i)
+      dst[i - offset_bytes] = static_cast<std::byte>(kStart[i]);
+    return {};
+  }
+
+ private:
+  SourcePtr source_;
+};
 
 struct Row {
   Format format;
@@ -109,15 +136,30 @@ Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& p
               "not a checkpoint that is known: npz, npy, .netcl, pickle, torch and safetensors are");
 }
 
-Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::path& path, const ReadOptions& options) {
+Result<Checkpoint> read_packed(const SourcePtr& source, const Envelope& envelope, const std::filesystem::path& path,
+                               const ReadOptions& options);
+
+/// `packed`: what `source` came out of, null where it is the file itself.
+Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::path& path, const ReadOptions& options,
+                               const SourcePtr& packed = nullptr) {
   Checkpoint out;
   out.path = path.string();
-  out.file_bytes = source->size_bytes();
+  out.file_bytes = (packed ? packed : source)->size_bytes();
   out.attributes = out.tree.add_dict({});
   std::string head(std::min<std::uint64_t>(source->size_bytes(), kHeadBytes), '\0');
   CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(head))));
 
+  if (is_marked_zip(head)) {
+    out.problems.push_back({"zip-mark", Severity::error, "", 0,
+                            "two digits stand where a zip begins with PK, as GPT-SoVITS writes it: torch refuses it",
+                            ""});
+    CKPT_CHECK(read_zip(std::make_shared<UnmarkedSource>(source), options, out));
+    return out;
+  }
   const Row* row = std::find_if(kFormats.begin(), kFormats.end(), [&](const Row& r) { return r.matches(head); });
+  if (row == kFormats.end() && !packed) {
+    if (const auto envelope = find_envelope(head)) return read_packed(source, *envelope, path, options);
+  }
   if (row == kFormats.end()) {
     CKPT_TRY(row, guess(source, path, head, options, out));
   }
@@ -136,7 +178,22 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
     out.root = out.tree.add_none();
   }
   if (out.format == Format::npz && options.sidecar && !path.empty()) read_sidecar(path, options, out);
-  check_extension(path, out);
+  check_extension(packed ? path.stem() : path, out);
+  return out;
+}
+
+/// What is in a compressed file, read as if it were the file. One envelope: who packs twice has something to hide.
+Result<Checkpoint> read_packed(const SourcePtr& source, const Envelope& envelope, const std::filesystem::path& path,
+                               const ReadOptions& options) {
+  const std::uint64_t most = ~std::uint64_t{0};
+  const std::uint64_t by_size = checked_mul(source->size_bytes(), options.limits.max_unpack_ratio).value_or(most);
+  const std::uint64_t max_bytes = checked_add(by_size, options.limits.max_unpacked_bytes).value_or(most);
+  CKPT_TRY(const Unpacked unpacked, unpack(source, envelope, max_bytes));
+  CKPT_TRY(Checkpoint out, read_source(unpacked.source, path, options, source));
+  if (unpacked.trailing_bytes > 0) {
+    out.problems.push_back({"trailing-bytes", Severity::warning, "", source->size_bytes() - unpacked.trailing_bytes,
+                            fmt::format("{} bytes follow the compressed data", unpacked.trailing_bytes), ""});
+  }
   return out;
 }
 

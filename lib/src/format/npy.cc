@@ -99,18 +99,67 @@ Result<ValueId> add_npy_array(const NpyHeader& header, const StoragePtr& payload
   return out.tree.add_tensor(std::move(tensor));
 }
 
-Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
-  std::vector<std::byte> head(std::min<std::uint64_t>(source->size_bytes(), kNpyPreambleBytes));
-  CKPT_CHECK(source->read_at(0, head));
+namespace {
+
+/// True where another array begins at `offset_bytes`.
+Result<bool> another_array(const ByteSource& source, std::uint64_t offset_bytes) {
+  std::vector<std::byte> start(std::min<std::uint64_t>(source.size_bytes() - offset_bytes, kNpyPreambleBytes));
+  CKPT_CHECK(source.read_at(offset_bytes, start));
+  return has_npy_magic(start);
+}
+
+/// The array whose header begins at `offset_bytes`, which becomes the place behind it.
+Result<ValueId> read_array(const SourcePtr& source, std::uint64_t& offset_bytes, const ReadOptions& options,
+                           Checkpoint& out) {
+  const std::uint64_t left = source->size_bytes() - offset_bytes;
+  std::vector<std::byte> head(std::min<std::uint64_t>(left, kNpyPreambleBytes));
+  CKPT_CHECK(source->read_at(offset_bytes, head));
   CKPT_TRY(const std::uint64_t header_bytes, npy_header_bytes(head, options.limits));
-  if (header_bytes > source->size_bytes()) {
+  if (header_bytes > left) {
     return fail_at(ErrorCode::truncated, "", source->size_bytes(), "the file ends inside the npy header");
   }
   head.resize(header_bytes);
-  CKPT_CHECK(source->read_at(0, head));
+  CKPT_CHECK(source->read_at(offset_bytes, head));
   CKPT_TRY(const NpyHeader header, parse_npy_header(head, options.limits));
-  const StoragePtr payload = file_storage(source, header_bytes, source->size_bytes() - header_bytes);
-  CKPT_TRY(out.root, add_npy_array(header, payload, "", options, out));
+  const StoragePtr payload = file_storage(source, offset_bytes + header_bytes, left - header_bytes);
+  const std::size_t problems = out.problems.size();
+  CKPT_TRY(const ValueId array, add_npy_array(header, payload, "", options, out));
+  // How long an object array is only its pickle says; what follows it is not looked for.
+  const bool plain = out.tree.kind(array) == ValueKind::tensor && out.tree.tensor(array).storage == payload;
+  offset_bytes = plain ? offset_bytes + header_bytes + out.tree.tensor(array).size_bytes() : source->size_bytes();
+  if (offset_bytes < source->size_bytes()) {
+    CKPT_TRY(const bool another, another_array(*source, offset_bytes));
+    if (another) out.problems.resize(problems);  // what follows is no trailing rest
+  }
+  return array;
+}
+
+}  // namespace
+
+// numpy.save to an open file may be called again and again, and numpy.load likewise.
+Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+  std::uint64_t at = 0;
+  CKPT_TRY(out.root, read_array(source, at, options, out));
+  std::vector<Tree::Entry> arrays;
+  while (at < source->size_bytes()) {
+    CKPT_TRY(const bool another, another_array(*source, at));
+    if (!another) break;
+    if (arrays.empty()) arrays.push_back({out.tree.add_string("(array)"), out.root});
+    if (arrays.size() >= options.limits.max_names)
+      return fail_at(ErrorCode::limit_exceeded, "", at, "more than {} arrays in one file", options.limits.max_names);
+    auto next = read_array(source, at, options, out);
+    if (!next) {
+      const Error& e = next.error();
+      if (e.code == ErrorCode::io || e.code == ErrorCode::out_of_memory)
+        return tl::make_unexpected(std::move(next.error()));
+      out.problems.push_back({to_string(e.code), Severity::error, fmt::format("(array {})", arrays.size() + 1),
+                              e.offset_bytes.value_or(0) + at, e.message, ""});
+      break;
+    }
+    const ValueId name = out.tree.add_string(fmt::format("(array {})", arrays.size() + 1));
+    arrays.push_back({name, *next});
+  }
+  if (!arrays.empty()) out.root = out.tree.add_dict(arrays);
   return {};
 }
 

@@ -38,15 +38,34 @@ constexpr std::array kDTypeNames = {
     DTypeName{"F8_E8M0", ScalarType::float8_e8m0fnu},
 };
 
+/// Bits of an element of a dtype that packs several into a byte; 0 for every other.
+unsigned packed_bits(std::string_view dtype) {
+  return dtype == "F4" ? 4 : dtype == "F6_E2M3" || dtype == "F6_E3M2" ? 6 : 0;
+}
+
+/// The packed bytes as they lie there: the last dimension counts bytes, where its elements fill whole ones.
+Result<void> describe_packed(const SafetensorsEntry& entry, unsigned bits, Tensor& tensor, Checkpoint& out) {
+  const std::uint64_t stored = entry.end_bytes - entry.begin_bytes;
+  const auto all = checked_product(entry.shape, bits);
+  if (!all || *all % 8 != 0 || *all / 8 != stored)
+    return fail_at(ErrorCode::corrupt, entry.name, {}, "its {} bytes of data are not what {} ({}) needs", stored,
+                   entry.dtype, fmt::join(entry.shape, ", "));
+  tensor.dtype = make_dtype(ScalarType::uint8);
+  tensor.shape = entry.shape;
+  const bool whole = !entry.shape.empty() && entry.shape.back() % 8 * bits % 8 == 0;
+  if (whole) {
+    tensor.shape.back() = entry.shape.back() / 8 * bits + entry.shape.back() % 8 * bits / 8;
+  } else {
+    tensor.shape = {stored};
+  }
+  out.problems.push_back({"packed-elements", Severity::note, entry.name, std::nullopt,
+                          fmt::format("listed as the bytes that its elements of {} are packed into", entry.dtype), ""});
+  return {};
+}
+
 Result<DType> parse_dtype(const SafetensorsEntry& entry) {
   for (const DTypeName& row : kDTypeNames) {
     if (row.text == entry.dtype) return make_dtype(row.type);
-  }
-  for (std::string_view packed : {"F4", "F6_E2M3", "F6_E3M2"}) {
-    if (packed == entry.dtype) {
-      return fail_at(ErrorCode::unsupported, entry.name, {},
-                     "its dtype {} packs several elements into a byte, which netcl-ckpt does not read", packed);
-    }
   }
   return fail_at(ErrorCode::corrupt, entry.name, {}, "its dtype '{}' is none of safetensors'",
                  entry.dtype.substr(0, 40));
@@ -60,8 +79,12 @@ Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& option
   tensors.reserve(header.tensors.size());
   for (const SafetensorsEntry& entry : header.tensors) {
     Tensor t;
-    CKPT_TRY(t.dtype, parse_dtype(entry));
-    t.shape = entry.shape;
+    if (const unsigned bits = packed_bits(entry.dtype); bits > 0) {
+      CKPT_CHECK(describe_packed(entry, bits, t, out));
+    } else {
+      CKPT_TRY(t.dtype, parse_dtype(entry));
+      t.shape = entry.shape;
+    }
     const std::uint64_t stored = entry.end_bytes - entry.begin_bytes;
     if (checked_product(t.shape, t.dtype.item_bytes) != stored) {
       return fail_at(ErrorCode::corrupt, entry.name, {}, "its {} bytes of data are not what {} ({}) needs", stored,

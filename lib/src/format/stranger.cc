@@ -41,6 +41,9 @@ std::optional<std::string> describe_stranger(std::string_view head) {
   };
   if (head.empty()) return "the file is empty";
   if (has("version https://git-lfs")) return "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'";
+  if (has("\x04\x22\x4d\x18")) return "LZ4 data, which joblib writes; unpack it first with 'lz4 -d'";
+  if (has("GGUF")) return "a GGUF file of llama.cpp, which is not a format read here";
+  if (has("TFL3", 4)) return "a TensorFlow Lite model, which is not a format read here";
   if (has("\x1f\x8b")) return "gzip data; unpack it first with gunzip";
   if (has("BZh") && has("1AY&SY", 4)) return "bzip2 data; unpack it first with bunzip2";
   if (has("\x28\xb5\x2f\xfd")) return "zstd data; unpack it first with 'zstd -d'";
@@ -48,7 +51,13 @@ std::optional<std::string> describe_stranger(std::string_view head) {
           "7zXZ"))
     return "xz data; unpack it first with unxz";
   if (has("\x89HDF\r\n")) return "an HDF5 file (Keras .h5), which is not a format read here";
-  if (has("ustar", 257)) return "a tar archive; torch wrote those before version 0.4: load and save it once with torch";
+  if (has("ustar", 257)) {
+    const std::string_view first = head.substr(0, head.find('\0'));
+    for (const std::string_view name : {"sys_info", "pickle", "storages", "tensors"}) {
+      if (first == name) return "a tar of torch before version 0.4; load and save it once with torch";
+    }
+    return "a tar archive; unpack it and name the checkpoint that is in it";
+  }
   const auto start = head.find_first_not_of(" \t\r\n");
   if (start == head.npos) return "nothing but spaces";
   if (head[start] == '<') return "a web page or XML, perhaps what a download was answered with";

@@ -9,6 +9,7 @@
 
 #include "base/try.h"
 #include "io/file_source.h"
+#include "io/spool.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -105,37 +106,17 @@ class MemorySource final : public ByteSource {
   std::string name_;
 };
 
-/// A copy of everything that `fd` gives, in a temporary file that has no name.
+/// A copy of everything that `fd` gives.
 Result<SourcePtr> spool(int fd, const std::string& name) {
-  const char* dir = std::getenv("TMPDIR");
-  std::string pattern = fmt::format("{}/netcl-ckpt-XXXXXX", dir != nullptr && *dir != '\0' ? dir : "/tmp");
-  const int copy = ::mkostemp(pattern.data(), O_CLOEXEC);
-  if (copy < 0) return io_error(errno, name, "cannot make a temporary file to hold it (TMPDIR)");
-  ::unlink(pattern.c_str());
+  CKPT_TRY(Spool copy, Spool::create(name));
   std::vector<std::byte> block(std::size_t{1} << 20);
-  std::uint64_t total = 0;
   for (;;) {
     const ssize_t n = ::read(fd, block.data(), block.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int number = errno;
-      ::close(copy);
-      return io_error(number, name, "cannot read");
-    }
-    if (n == 0) break;
-    for (ssize_t done = 0; done < n;) {
-      const ssize_t w = ::write(copy, block.data() + done, static_cast<std::size_t>(n - done));
-      if (w < 0 && errno == EINTR) continue;
-      if (w < 0) {
-        const int number = errno;
-        ::close(copy);
-        return io_error(number, name, "cannot hold it in a temporary file (TMPDIR)");
-      }
-      done += w;
-    }
-    total += static_cast<std::uint64_t>(n);
+    if (n < 0) return io_error(errno, name, "cannot read");
+    if (n == 0) return std::move(copy).finish(std::nullopt);
+    CKPT_CHECK(copy.write(std::span(block).first(static_cast<std::size_t>(n))));
   }
-  return SourcePtr(std::make_shared<FileSource>(copy, total, name));
 }
 
 }  // namespace
@@ -158,6 +139,37 @@ Result<SourcePtr> source_of_descriptor(int fd, const std::string& name) {
   auto copy = spool(fd, name);
   ::close(fd);
   return copy;
+}
+
+Result<Spool> Spool::create(std::string name) {
+  const char* dir = std::getenv("TMPDIR");
+  std::string pattern = fmt::format("{}/netcl-ckpt-XXXXXX", dir != nullptr && *dir != '\0' ? dir : "/tmp");
+  const int fd = ::mkostemp(pattern.data(), O_CLOEXEC);
+  if (fd < 0) return io_error(errno, name, "cannot make a temporary file to hold it (TMPDIR)");
+  ::unlink(pattern.c_str());
+  return Spool(fd, std::move(name));
+}
+
+Spool::Spool(Spool&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)), size_bytes_(other.size_bytes_) {}
+
+Spool::~Spool() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Result<void> Spool::write(std::span<const std::byte> bytes) {
+  size_bytes_ += bytes.size();
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return io_error(errno, name_, "cannot hold it in a temporary file (TMPDIR)");
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+SourcePtr Spool::finish(std::optional<FileId> id) && {
+  return std::make_shared<FileSource>(std::exchange(fd_, -1), size_bytes_, std::move(name_), id);
 }
 
 Result<SourcePtr> open_file(const std::filesystem::path& path) {

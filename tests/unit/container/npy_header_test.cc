@@ -50,6 +50,7 @@ TEST_CASE("npy_header: takes the shapes and strings of Python 2 and 3", "[contai
       {header_of("'<f4'", "()"), {}},
       {header_of("'<f4'", "(5,)"), {5}},
       {header_of("'<f4'", "(5L, 0L)"), {5, 0}},
+      {header_of("'<f4'", "(np.int64(2), np.uint8(3))"), {2, 3}},
       {header_of("u'<f4'", "(1, 2, 3)"), {1, 2, 3}},
       {"{'shape':(2,),'fortran_order':False,'descr':\"<f4\"}", {2}},
   };
@@ -69,6 +70,20 @@ TEST_CASE("npy_header: takes the shapes and strings of Python 2 and 3", "[contai
   const auto latin1 = parse(npy(header_of("[('gr\xf6\xdf\x65', '<f4')]", "(1,)")));
   REQUIRE(latin1);
   CHECK(latin1->descr.items[0].items[0].text == "größe");
+}
+
+TEST_CASE("npy_header: refuses what NumPy refuses, calls and bytes", "[container][hostile]") {
+  for (const char* dict : {"{b'descr': '<f4', 'fortran_order': False, 'shape': (2,), }",
+                           "{'descr': b'<f4', 'fortran_order': False, 'shape': (2,), }",
+                           "{'descr': [(b'a', '<f4')], 'fortran_order': False, 'shape': (2,), }",
+                           "{'descr': '<f4', 'fortran_order': False, 'shape': (os.getpid(2),), }",
+                           "{'descr': '<f4', 'fortran_order': False, 'shape': (np.int64(-2),), }",
+                           "{'descr': '<f4', 'fortran_order': False, 'shape': (np.int64(2, 3),), }",
+                           "{'descr': '<f4', 'fortran_order': False, 'shape': (np.load(2),), }",
+                           "{'descr': '<f4', 'fortran_order': False, 'shape': (np.int64(2, }"}) {
+    INFO(dict);
+    CHECK_FALSE(parse(npy(dict)));
+  }
 }
 
 TEST_CASE("npy_header: refuses what is no header", "[container][hostile]") {

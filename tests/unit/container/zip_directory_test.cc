@@ -155,6 +155,32 @@ TEST_CASE("zip_directory: says what is wrong with a damaged archive", "[containe
   }
 }
 
+TEST_CASE("zip_directory: zip64 end records that Python reads otherwise are reported", "[container][hostile]") {
+  const Archive plain = archive_of({{"a.npy", "hello"}});
+  /// The archive with a zip64 end record, `extra` behind it, and a locator that counts `disks`.
+  auto with_zip64 = [&](const std::string& extra, std::uint32_t disks) {
+    auto le = [](auto value) {
+      std::string out(sizeof value, '\0');
+      store_le(out.data(), value);
+      return out;
+    };
+    using u16 = std::uint16_t;
+    using u32 = std::uint32_t;
+    using u64 = std::uint64_t;
+    const std::string record = "PK\6\6" + le(u64{44 + extra.size()}) + le(u16{45}) + le(u16{45}) + le(u32{0}) +
+                               le(u32{0}) + le(u64{1}) + le(u64{1}) + le(u64{plain.end - plain.central}) +
+                               le(u64{plain.central}) + extra;
+    const std::string locator = "PK\6\7" + le(u32{0}) + le(u64{plain.end}) + le(disks);
+    return plain.bytes.substr(0, plain.end) + record + locator + plain.bytes.substr(plain.end);
+  };
+  CHECK(findings(with_zip64("", 1)).empty());
+  CHECK(findings(with_zip64("", 2)) == Codes{"unsupported"});
+  CHECK(findings(with_zip64("more", 1)) == Codes{"zip-end"});
+  std::string newer = plain.bytes;
+  newer[plain.central + 6] = 64;  // the version of the specification that reading it needs
+  CHECK(findings(newer) == Codes{"corrupt"});
+}
+
 TEST_CASE("zip_directory: names that mislead are reported", "[container][hostile]") {
   CHECK(findings(archive_of({{"a", "1"}, {"a", "2"}}).bytes) == Codes{"duplicate-name"});
   CHECK(findings(archive_of({{"/etc/a", "1"}}).bytes) == Codes{"absolute-name"});

@@ -1,6 +1,7 @@
 // What a file is, found by its content; and what is said of one that is no checkpoint.
 #include "netcl/ckpt/format.h"
 
+#include "archive.h"
 #include "catch.h"
 #include "sample.h"
 
@@ -87,12 +88,11 @@ TEST_CASE("format: a stranger is named, whatever its extension", "[format][hosti
       {"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"},
       {"<!DOCTYPE html>\n<html></html>\n", "web page"},
       {" {\"epoch\": 1}", "JSON"},
-      {"\x1f\x8b\x08", "gunzip"},
-      {"BZh91AY&SY\x01\x02", "bunzip2"},
-      {"\xfd\x37zXZ", "unxz"},
-      {"\x28\xb5\x2f\xfd\x24", "zstd -d"},
+      {"\x04\x22\x4d\x18\x64", "lz4 -d"},
+      {"GGUF\3", "GGUF"},
       {"\x89HDF\r\n\x1a\n", "HDF5"},
-      {"pickle" + std::string(251, '\0') + "ustar", "tar archive"},
+      {"pickle" + std::string(251, '\0') + "ustar", "before version 0.4"},
+      {"model_weights.ckpt" + std::string(239, '\0') + "ustar", "a tar archive; unpack it"},
       {std::string(4096, '\0'), "zeros"},
   };
   for (const char* name : {"a.npz", "a.pkl", "a.pt", "a.safetensors", "a"}) {
@@ -110,4 +110,57 @@ TEST_CASE("format: a stranger is named, whatever its extension", "[format][hosti
   const auto missing = read_checkpoint(folder.path / "missing.npz");
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code == ErrorCode::io);
+}
+
+TEST_CASE("format: a compressed file is read as what is in it", "[format]") {
+  const TemporaryFolder folder;
+  const std::string_view hex =
+      "1f8b08000000000002039bec17ea1b10c9c850c650ad9e925a9c5ca46ea5a05e536aa8aea3a09e965f54529498179f5f"
+      "94920a12774bcc294e058a17672416a402f91a463a9a3a0ab50a1400aec424009d082a7782000000";
+  std::string gz;
+  for (std::size_t i = 0; i < hex.size(); i += 2)
+    gz += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
+  const auto c = read(folder, "a.npy.gz", gz);
+  REQUIRE(c);
+  CHECK(c->format == Format::npy);
+  CHECK(c->file_bytes == gz.size());
+  CHECK(c->problems.empty());
+  CHECK(dump(c->tree, c->root) == dump(read(folder, "a.npy", npy_of_two_bytes())->tree, c->root));
+  const auto rest = read(folder, "a.npy.gz", gz + "rest");
+  REQUIRE(rest);
+  REQUIRE(rest->problems.size() == 1);
+  CHECK(rest->problems[0].code == "trailing-bytes"s);
+  CHECK(read(folder, "a.gz", gz.substr(0, gz.size() - 9)).error().code == ErrorCode::truncated);
+}
+
+TEST_CASE("format: arrays one after another in an npy file are all read", "[format]") {
+  const TemporaryFolder folder;
+  const std::string one = npy_of_two_bytes();
+  const auto c = read(folder, "log.npy", one + one + one);
+  REQUIRE(c);
+  CHECK(c->problems.empty());
+  const auto names = list_tensors(*c);
+  REQUIRE(names);
+  REQUIRE(names->size() == 3);
+  CHECK((*names)[0].name == "(array)");
+  CHECK((*names)[2].name == "(array 3)");
+  const auto cut = read(folder, "log.npy", one + one.substr(0, one.size() - 1));
+  REQUIRE(cut);
+  REQUIRE(cut->problems.size() == 1);
+  CHECK(cut->problems[0].severity == Severity::error);
+  const auto junk = read(folder, "log.npy", one + "junk");
+  REQUIRE(junk);
+  CHECK(junk->tree.kind(junk->root) == ValueKind::tensor);
+  CHECK(junk->problems.size() == 1);
+}
+
+TEST_CASE("format: GPT-SoVITS' mark over a zip's first bytes is seen through", "[format]") {
+  const TemporaryFolder folder;
+  std::string zip = zip_of({{"a/data.pkl", std::string("\x80\x02}.", 4), {}}, {"a/version", "3\n", {}}});
+  zip.replace(0, 2, "05");
+  const auto c = read(folder, "voice.pth", zip);
+  REQUIRE(c);
+  CHECK(c->format == Format::torch);
+  REQUIRE(c->problems.size() == 1);
+  CHECK(c->problems[0].code == "zip-mark"s);
 }

@@ -37,6 +37,10 @@ struct Limits {
   /// What reading one compressed payload in another order may keep in memory. A payload of N times
   /// that is decompressed N times.
   std::uint64_t max_buffered_bytes = std::uint64_t{64} << 20;
+  /// What a compressed file (.gz, .xz, .zst …) may unpack to, into a temporary file: so much, and so many times its
+  /// size. Nearly all of a real checkpoint is numbers that hardly shrink.
+  std::uint64_t max_unpacked_bytes = std::uint64_t{256} << 20;
+  std::uint64_t max_unpack_ratio = 64;
 };
 
 }  // namespace netcl::ckpt

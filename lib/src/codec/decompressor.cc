@@ -1,0 +1,186 @@
+// gzip (RFC 1952) and zlib (RFC 1950) by zlib, bzip2 by libbz2, xz and lzma by liblzma, zstd (RFC 8878) by libzstd.
+//
+// A stream says how large a window its decoder must keep, which is memory on the file's word: xz and zstd are told the
+// most that they may take, twice what their programs' highest ordinary levels need.
+#include "codec/decompressor.h"
+
+#include <bzlib.h>
+#include <lzma.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/try.h"
+
+namespace netcl::ckpt {
+namespace {
+
+constexpr std::uint64_t kMaxWindowBytes = std::uint64_t{128} << 20;  // xz -9 needs 65 MiB, zstd --ultra 128
+constexpr int kMaxWindowLog = 27;
+
+tl::unexpected<Error> damaged() { return fail(ErrorCode::corrupt, "the compressed data is damaged"); }
+tl::unexpected<Error> wrong_checksum() {
+  return fail(ErrorCode::checksum_mismatch, "the compressed data does not have its checksum: it is damaged");
+}
+tl::unexpected<Error> window_too_large() {
+  return fail(ErrorCode::limit_exceeded, "the compressed data needs a window of more than {} MiB; unpack it first",
+              kMaxWindowBytes >> 20);
+}
+tl::unexpected<Error> no_memory() { return fail(ErrorCode::out_of_memory, "not enough memory to decompress"); }
+
+template <class Byte>
+Byte* input_of(std::span<const std::byte> in) {
+  return reinterpret_cast<Byte*>(const_cast<std::byte*>(in.data()));
+}
+template <class Byte>
+Byte* output_of(std::span<std::byte> out) {
+  return reinterpret_cast<Byte*>(out.data());
+}
+/// zlib and libbz2 count in 32 bits.
+template <class Bytes>
+unsigned count_of(Bytes bytes) {
+  return static_cast<unsigned>(std::min<std::size_t>(bytes.size(), std::numeric_limits<int>::max()));
+}
+
+class ZlibDecompressor final : public Decompressor {
+ public:
+  explicit ZlibDecompressor(bool gzip) { ready_ = inflateInit2(&stream_, gzip ? 31 : 15) == Z_OK; }
+  ~ZlibDecompressor() override {
+    if (ready_) inflateEnd(&stream_);
+  }
+  ZlibDecompressor(const ZlibDecompressor&) = delete;
+  ZlibDecompressor& operator=(const ZlibDecompressor&) = delete;
+
+  Result<Step> run(std::span<const std::byte> in, std::span<std::byte> out) override {
+    if (!ready_) return no_memory();
+    stream_.next_in = input_of<Bytef>(in);
+    stream_.avail_in = count_of(in);
+    stream_.next_out = output_of<Bytef>(out);
+    stream_.avail_out = count_of(out);
+    const int status = inflate(&stream_, Z_NO_FLUSH);
+    if (status == Z_MEM_ERROR) return no_memory();
+    if (status == Z_DATA_ERROR && stream_.msg != nullptr && std::string_view(stream_.msg) == "incorrect data check")
+      return wrong_checksum();
+    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR) return damaged();
+    return Step{count_of(in) - stream_.avail_in, count_of(out) - stream_.avail_out, status == Z_STREAM_END};
+  }
+  Result<void> restart() override {
+    if (inflateReset(&stream_) != Z_OK) return no_memory();
+    return {};
+  }
+
+ private:
+  z_stream stream_{};
+  bool ready_ = false;
+};
+
+class Bzip2Decompressor final : public Decompressor {
+ public:
+  Bzip2Decompressor() { ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK; }
+  ~Bzip2Decompressor() override {
+    if (ready_) BZ2_bzDecompressEnd(&stream_);
+  }
+  Bzip2Decompressor(const Bzip2Decompressor&) = delete;
+  Bzip2Decompressor& operator=(const Bzip2Decompressor&) = delete;
+
+  Result<Step> run(std::span<const std::byte> in, std::span<std::byte> out) override {
+    if (!ready_) return no_memory();
+    stream_.next_in = input_of<char>(in);
+    stream_.avail_in = count_of(in);
+    stream_.next_out = output_of<char>(out);
+    stream_.avail_out = count_of(out);
+    const int status = BZ2_bzDecompress(&stream_);
+    if (status == BZ_MEM_ERROR) return no_memory();
+    if (status != BZ_OK && status != BZ_STREAM_END) return damaged();
+    return Step{count_of(in) - stream_.avail_in, count_of(out) - stream_.avail_out, status == BZ_STREAM_END};
+  }
+  Result<void> restart() override {
+    BZ2_bzDecompressEnd(&stream_);
+    ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK;
+    if (!ready_) return no_memory();
+    return {};
+  }
+
+ private:
+  bz_stream stream_{};
+  bool ready_ = false;
+};
+
+class LzmaDecompressor final : public Decompressor {
+ public:
+  explicit LzmaDecompressor(bool alone) : alone_(alone) { ready_ = restart().has_value(); }
+  ~LzmaDecompressor() override { lzma_end(&stream_); }
+  LzmaDecompressor(const LzmaDecompressor&) = delete;
+  LzmaDecompressor& operator=(const LzmaDecompressor&) = delete;
+
+  Result<Step> run(std::span<const std::byte> in, std::span<std::byte> out) override {
+    if (!ready_) return no_memory();
+    stream_.next_in = input_of<const std::uint8_t>(in);
+    stream_.avail_in = in.size();
+    stream_.next_out = output_of<std::uint8_t>(out);
+    stream_.avail_out = out.size();
+    const lzma_ret status = lzma_code(&stream_, LZMA_RUN);
+    if (status == LZMA_MEM_ERROR) return no_memory();
+    if (status == LZMA_MEMLIMIT_ERROR) return window_too_large();
+    if (status != LZMA_OK && status != LZMA_STREAM_END && status != LZMA_BUF_ERROR) return damaged();
+    return Step{in.size() - stream_.avail_in, out.size() - stream_.avail_out, status == LZMA_STREAM_END};
+  }
+  Result<void> restart() override {
+    const lzma_ret status =
+        alone_ ? lzma_alone_decoder(&stream_, kMaxWindowBytes) : lzma_stream_decoder(&stream_, kMaxWindowBytes, 0);
+    if (status != LZMA_OK) return no_memory();
+    return {};
+  }
+
+ private:
+  lzma_stream stream_ = LZMA_STREAM_INIT;
+  bool alone_;
+  bool ready_ = false;
+};
+
+class ZstdDecompressor final : public Decompressor {
+ public:
+  ZstdDecompressor() : stream_(ZSTD_createDStream()) {
+    if (stream_ != nullptr) ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kMaxWindowLog);
+  }
+  ~ZstdDecompressor() override { ZSTD_freeDStream(stream_); }
+  ZstdDecompressor(const ZstdDecompressor&) = delete;
+  ZstdDecompressor& operator=(const ZstdDecompressor&) = delete;
+
+  Result<Step> run(std::span<const std::byte> in, std::span<std::byte> out) override {
+    if (stream_ == nullptr) return no_memory();
+    ZSTD_inBuffer from{in.data(), in.size(), 0};
+    ZSTD_outBuffer to{out.data(), out.size(), 0};
+    const std::size_t status = ZSTD_decompressStream(stream_, &to, &from);
+    if (ZSTD_isError(status) != 0) {
+      const std::string_view why = ZSTD_getErrorName(status);
+      if (why.find("too much memory") != why.npos) return window_too_large();
+      if (why.find("checksum") != why.npos) return wrong_checksum();
+      return damaged();
+    }
+    return Step{from.pos, to.pos, status == 0};
+  }
+  Result<void> restart() override { return {}; }  // a frame that ended is followed by the next
+
+ private:
+  ZSTD_DStream* stream_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Decompressor>> Decompressor::open(StreamFormat format) {
+  using Pointer = std::unique_ptr<Decompressor>;
+  switch (format) {
+    case StreamFormat::gzip: return Pointer(std::make_unique<ZlibDecompressor>(true));
+    case StreamFormat::zlib: return Pointer(std::make_unique<ZlibDecompressor>(false));
+    case StreamFormat::bzip2: return Pointer(std::make_unique<Bzip2Decompressor>());
+    case StreamFormat::xz: return Pointer(std::make_unique<LzmaDecompressor>(false));
+    case StreamFormat::lzma: return Pointer(std::make_unique<LzmaDecompressor>(true));
+    case StreamFormat::zstd: return Pointer(std::make_unique<ZstdDecompressor>());
+  }
+  return fail(ErrorCode::internal, "no such stream");
+}
+
+}  // namespace netcl::ckpt

@@ -27,8 +27,9 @@ void render(const RepairReport& report, Output& out) {
     out << fmt::format("lost {}: {} (byte {})\n", escape(l.member), escape(l.message), l.offset_bytes);
   for (const std::string& name : report.lost_tensors) out << fmt::format("lost tensor {}\n", escape(name));
   if (report.end_lost) out << "lost the end of the file: what stood behind the last member found cannot be named\n";
-  out << fmt::format("{}: {} of {} members found, {}\n", escape(report.path), report.kept.size(),
-                     report.kept.size() + report.lost.size(), bytes_text(report.file_bytes));
+  out << fmt::format("{}: {} of {} {} found, {}\n", escape(report.path), report.kept.size(),
+                     report.kept.size() + report.lost.size(),
+                     report.format == Format::safetensors ? "tensors" : "members", bytes_text(report.file_bytes));
 }
 
 int run(Options& options) {
@@ -63,15 +64,14 @@ int run(Options& options) {
 
 Run add_repair_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
-  command.add_option("IN", options->in, "The damaged npz, .netcl or torch file, or - for standard input")->required();
-  command.add_option("-o,--output", options->out, "The archive to write, never the input")
-      ->type_name("OUT")
+  command.add_option("IN", options->in, "The damaged npz, .netcl, torch or safetensors file, or - for standard input")
       ->required();
+  command.add_option("-o,--output", options->out, "The file to write, never the input")->type_name("OUT")->required();
   command.add_flag("-f,--force", options->repair.replace, "Replace the output where it exists");
   options->common.add_to(command);
   add_resource_options(command, options->repair.jobs);
   command.footer(
-      "Exit code: 0 nothing is lost, 1 something is, 2 nothing could be written.\n"
+      "Exit code: 0 nothing is lost, 1 something is, or no tensor is whole, 2 nothing could be written.\n"
       "\n"
       "Examples:\n"
       "  netcl-ckpt repair torn.npz -o rescued.npz\n"

@@ -178,7 +178,8 @@ std::string inline_value(const Tree& tree, ValueId id, std::size_t budget) {
     case ValueKind::name: return shortened(escape(tree.text(id).substr(0, 4 * budget)), budget);
     case ValueKind::bytes: {
       const std::string_view bytes = tree.text(id);
-      const bool pickle = bytes.size() > 3 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5 && bytes.back() == '.';
+      const bool pickle =
+          bytes.size() > 3 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5 && bytes.back() == '.';
       return fmt::format("<{}{}>", plural(bytes.size(), "byte"), pickle ? ", a pickle" : "");
     }
     case ValueKind::opaque: return fmt::format("<{}, not run>", escape(tree.text(id)));
@@ -375,6 +376,7 @@ void render_human(const VerifyReport& report, const HumanOptions& options, Outpu
         p.severity >= Severity::error ? style.red(to_string(p.severity)) : to_string(p.severity);
     out << path << ": " << severity << ": " << escape(problem_text(p)) << " [" << escape(p.code) << "]\n";
   }
+  if (report.repairable) out << path << ": 'netcl-ckpt repair' takes out what is whole\n";
   if (!report.sound()) return;
   const std::string checked =
       report.checked_bytes > 0 ? bytes_text(report.checked_bytes) + " checked" : "no checksums in this format";

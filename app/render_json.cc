@@ -320,6 +320,8 @@ void render_json(const RepairReport& report, Output& out) {
     return j;
   });
   write_array(out, "lost_tensors", report.lost_tensors, text);
+  write_array(out, "doubtful", report.doubtful, text);
+  write_field(out, "num_tensors", report.num_tensors);
   write_array(out, "problems", report.problems, problem_json);
   out << "}\n";
 }

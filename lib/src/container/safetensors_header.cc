@@ -210,7 +210,12 @@ Result<void> check_ranges(SafetensorsHeader& header, std::uint64_t data_bytes) {
 
 }  // namespace
 
-Result<SafetensorsHeader> read_safetensors_header(const ByteSource& source, const Limits& limits) {
+bool has_safetensors_start(std::string_view head) {
+  if (head.size() <= kLengthBytes || head[kLengthBytes] != '{') return false;
+  return load_le<std::uint64_t>(head.data()) < (std::uint64_t{1} << 40);
+}
+
+Result<SafetensorsHeader> parse_safetensors_header(const ByteSource& source, const Limits& limits) {
   std::byte length[kLengthBytes];
   CKPT_CHECK(source.read_at(0, length));
   const auto header_bytes = load_le<std::uint64_t>(length);
@@ -240,7 +245,12 @@ Result<SafetensorsHeader> read_safetensors_header(const ByteSource& source, cons
     }
     return tl::make_unexpected(std::move(e));
   }
-  CKPT_CHECK(check_ranges(header, rest - header_bytes));
+  return header;
+}
+
+Result<SafetensorsHeader> read_safetensors_header(const ByteSource& source, const Limits& limits) {
+  CKPT_TRY(SafetensorsHeader header, parse_safetensors_header(source, limits));
+  CKPT_CHECK(check_ranges(header, source.size_bytes() - header.data_offset));
   return header;
 }
 

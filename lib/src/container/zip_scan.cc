@@ -313,6 +313,7 @@ class Scanner {
     const Listed* listed = listed_at(at);
     if (!local && listed == nullptr) return {};  // bytes of a tensor
     std::string fault;
+    std::optional<Reading> doubtful;  // the first of which only the CRC is wrong
     for (const Reading& r : readings(at, local ? &*local : nullptr, listed)) {
       const bool as_listed = listed != nullptr && r == Reading::of(listed->member, r.data_offset);
       const std::string& name = as_listed || !local ? listed->member.name : local->name;
@@ -330,6 +331,15 @@ class Scanner {
           e.code != ErrorCode::truncated)
         return whole;
       if (fault.empty()) fault = e.message;
+      const bool as_recorded = as_listed || (local && r == local->reading);
+      if (!doubtful && as_recorded && e.code == ErrorCode::checksum_mismatch) doubtful = r;
+    }
+    if (doubtful && local) {
+      const std::uint64_t end = doubtful->data_offset + doubtful->stored_bytes;
+      if (next_record(end) == end) covered_ = end;
+      CKPT_CHECK(add_found(local->name, at, *doubtful, std::move(fault)));
+      out_.members.back().wrong_checksum = true;
+      return {};
     }
     if (!local) {
       return add_found(listed->member.name, at, Reading::of(listed->member, 0),

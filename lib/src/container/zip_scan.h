@@ -19,6 +19,7 @@ struct ScannedMember {
   ZipMember member;
   std::uint64_t data_offset = 0;  ///< of the stored bytes
   std::string fault;              ///< why it is lost; "" where its data was read through and its CRC holds
+  bool wrong_checksum = false;    ///< lost for its CRC alone: all of its data is there and decodes
 };
 
 struct ZipScan {

@@ -11,6 +11,7 @@
 #include "base/try.h"
 #include "container/envelope.h"
 #include "container/npy_header.h"
+#include "container/safetensors_header.h"
 #include "format/npy_folder.h"
 #include "format/readers.h"
 #include "format/stranger.h"
@@ -25,11 +26,7 @@ constexpr std::size_t kHeadBytes = 512;
 bool is_zip(Head head) { return head.starts_with("PK\x03\x04") || head.starts_with("PK\x05\x06"); }
 bool is_npy(Head head) { return has_npy_magic(std::as_bytes(std::span(head))); }
 
-/// A header length that is plausible, then an object.
-bool is_safetensors(Head head) {
-  if (head.size() < 9 || head[8] != '{') return false;
-  return load_le<std::uint64_t>(head.data()) < (std::uint64_t{1} << 40);
-}
+bool is_safetensors(Head head) { return has_safetensors_start(head); }
 
 /// The first pickle of torch's legacy stream: the number 0x1950a86a20f9469cfc6c, protocol 2.
 bool is_torch_legacy(Head head) {
@@ -219,6 +216,12 @@ bool looks_like_checkpoint(const std::filesystem::path& path) {
   constexpr char kNewestProtocol = 5;
   if (is_pickle(head)) return head.size() > 2 && head[1] >= 2 && head[1] <= kNewestProtocol;
   return is_npy(head) || is_safetensors(head);
+}
+
+bool can_repair(const ByteSource& source) {
+  std::string head(std::min<std::uint64_t>(source.size_bytes(), kHeadBytes), '\0');
+  if (!source.read_at(0, std::as_writable_bytes(std::span(head)))) return false;
+  return is_zip(head) || is_marked_zip(head) || is_safetensors(head);
 }
 
 bool is_torch_zip(const ZipDirectory& directory) {

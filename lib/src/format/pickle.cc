@@ -42,6 +42,11 @@ Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Ch
   return {};
 }
 
+bool is_whole_pickle(const Storage& payload, const Limits& limits) {
+  const auto graph = read_pickle_graph(payload, 0, limits);
+  return graph && graph->end_offset == payload.size_bytes();
+}
+
 Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string& where, const ReadOptions& options,
                                    Checkpoint& out) {
   std::vector<PickleGlobal> named;

@@ -26,6 +26,12 @@ Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& option
 /// True where an archive is torch's: a pickle of the object beside the storages.
 bool is_torch_zip(const ZipDirectory& directory);
 
+/// True for a file that begins as one that `repair` can rebuild: a zip, or safetensors.
+bool can_repair(const ByteSource& source);
+
+/// True where all of `payload` is a pickle. It is not interpreted.
+bool is_whole_pickle(const Storage& payload, const Limits& limits);
+
 /// netcl's `.json` beside an npz, or "": of "run.v2.npz" it is "run.v2.json", else the "run.json" that
 /// with_suffix() makes of "run.v2".
 std::filesystem::path find_sidecar(const std::filesystem::path& npz);

@@ -1,13 +1,16 @@
 // safetensors: the header's entries as tensors of the file. The layout is in
 // container/safetensors_header.cc; here the dtype names and the sizes get their meaning.
 // Tensors are listed in the order of their data, as the reference reader lists them.
+#include <algorithm>
 #include <array>
 
 #include "base/checked.h"
+#include "base/endian.h"
 #include "base/try.h"
 #include "container/safetensors_header.h"
 #include "format/readers.h"
 #include "format/structure.h"
+#include "format/write_plan.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -71,7 +74,72 @@ Result<DType> parse_dtype(const SafetensorsEntry& entry) {
                  entry.dtype.substr(0, 40));
 }
 
+/// Why a tensor's data cannot be what its entry says; "" where it may. `next`: where the tensor before it ends.
+std::string fault_of(const SafetensorsEntry& entry, std::uint64_t next, std::uint64_t data_bytes) {
+  if (entry.end_bytes < entry.begin_bytes) return "its data ends before it begins";
+  const std::uint64_t size = entry.end_bytes - entry.begin_bytes;
+  if (entry.end_bytes > data_bytes)
+    return fmt::format("cut short: {} of {} bytes are there", data_bytes - std::min(data_bytes, entry.begin_bytes),
+                       size);
+  if (entry.begin_bytes < next) return "its data overlaps that of the tensor before it";
+  const auto dtype = parse_dtype(entry);
+  const unsigned bits = packed_bits(entry.dtype);
+  const auto needed = bits > 0 ? checked_product(entry.shape, bits)
+                      : dtype  ? checked_product(entry.shape, std::uint64_t{dtype->item_bytes} * 8)
+                               : checked_mul(size, 8);  // of a dtype of a later version
+  if (!needed || *needed % 8 != 0 || *needed / 8 != size)
+    return fmt::format("its {} bytes of data are not what {} ({}) needs", size, entry.dtype,
+                       fmt::join(entry.shape, ", "));
+  return "";
+}
+
 }  // namespace
+
+Result<SafetensorsRepair> plan_safetensors_repair(const SourcePtr& source, const Limits& limits) {
+  CKPT_TRY(SafetensorsHeader header, parse_safetensors_header(*source, limits));
+  std::stable_sort(header.tensors.begin(), header.tensors.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.begin_bytes, a.end_bytes) < std::pair(b.begin_bytes, b.end_bytes);
+  });
+  const std::uint64_t data_bytes = source->size_bytes() - header.data_offset;
+  SafetensorsRepair out;
+  std::string metadata, entries;
+  for (const auto& [key, value] : header.metadata)
+    metadata += fmt::format("{}{}:{}", metadata.empty() ? "" : ",", json_string(key), json_string(value));
+  std::vector<WritePart> parts;
+  std::uint64_t next = 0, at = 0;  // in the data of the source, and of the result
+  for (const SafetensorsEntry& entry : header.tensors) {
+    if (std::string fault = fault_of(entry, next, data_bytes); !fault.empty()) {
+      const auto offset = checked_add(header.data_offset, entry.begin_bytes);
+      out.lost.push_back({entry.name, offset.value_or(source->size_bytes()), std::move(fault)});
+      continue;
+    }
+    const std::uint64_t size = entry.end_bytes - entry.begin_bytes;
+    next = entry.end_bytes;
+    entries += fmt::format(",{}:{{\"dtype\":{},\"shape\":[{}],\"data_offsets\":[{},{}]}}", json_string(entry.name),
+                           json_string(entry.dtype), fmt::join(entry.shape, ","), at, at + size);
+    at += size;
+    out.kept.push_back(entry.name);
+    WritePart part;
+    part.name = entry.name;
+    part.payload.emplace();
+    part.payload->dtype = make_dtype(ScalarType::uint8);
+    part.payload->shape = {size};
+    part.payload->strides = c_strides(part.payload->shape);
+    part.payload->storage = file_storage(source, header.data_offset + entry.begin_bytes, size);
+    parts.push_back(std::move(part));
+  }
+  out.unused_bytes = data_bytes - at;
+  std::string text = metadata.empty() ? entries : fmt::format(",\"__metadata__\":{{{}}}{}", metadata, entries);
+  text = "{" + text.substr(std::min<std::size_t>(text.size(), 1)) + "}";
+  text.append((8 - text.size() % 8) % 8, ' ');
+  char length[8];
+  store_le(length, std::uint64_t{text.size()});
+  WritePart head;
+  head.head = std::string(length, sizeof length) + text;
+  out.plan.parts.push_back(std::move(head));
+  std::move(parts.begin(), parts.end(), std::back_inserter(out.plan.parts));
+  return out;
+}
 
 Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
   CKPT_TRY(const SafetensorsHeader header, read_safetensors_header(*source, options.limits));

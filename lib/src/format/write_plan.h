@@ -62,6 +62,20 @@ Result<WritePlan> plan_npy(const Checkpoint& checkpoint);
 /// Each part is a file of the folder, `name` its name there.
 Result<WritePlan> plan_npy_folder(const Checkpoint& checkpoint);
 Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint);
+/// What is whole of a damaged safetensors file, as it lies there.
+struct SafetensorsRepair {
+  WritePlan plan;
+  std::vector<std::string> kept;  ///< tensors, in the order of their data
+  struct Loss {
+    std::string name;
+    std::uint64_t offset_bytes = 0;  ///< of its data in the file
+    std::string message;
+  };
+  std::vector<Loss> lost;
+  std::uint64_t unused_bytes = 0;  ///< of the data, that no tensor has
+};
+/// Errors: those of the header, without which nothing is known; io.
+Result<SafetensorsRepair> plan_safetensors_repair(const SourcePtr& source, const Limits& limits);
 Result<WritePlan> plan_pickle(const Checkpoint& checkpoint);
 Result<WritePlan> plan_torch(const Checkpoint& checkpoint, const LayoutOptions& options);
 

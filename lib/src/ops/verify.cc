@@ -210,9 +210,8 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   report.file_bytes = checkpoint.file_bytes;
   report.problems = std::move(checkpoint.problems);
   std::erase_if(report.problems, [&](const Problem& p) {
-    return p.code == "foreign-global" && std::any_of(options.allow.begin(), options.allow.end(), [&](const auto& glob) {
-             return glob_match(glob, p.global);
-           });
+    return p.code == "foreign-global" && std::any_of(options.allow.begin(), options.allow.end(),
+                                                     [&](const auto& glob) { return glob_match(glob, p.global); });
   });
 
   auto listed = list_tensors(checkpoint, options.limits);
@@ -305,6 +304,21 @@ Result<std::vector<ExpectedTensor>> parse_expectations(const Tree& tree, ValueId
   return out;
 }
 
+/// Of what `open` opens, if need be.
+template <class Open>
+Result<VerifyReport> with_way_out(Result<VerifyReport> report, const Open& open) {
+  if (!report) return report;
+  const bool damaged = std::any_of(report->problems.begin(), report->problems.end(), [](const Problem& p) {
+    return p.severity >= Severity::error &&
+           (p.code == to_string(ErrorCode::corrupt) || p.code.starts_with("zip-") ||
+            p.code == to_string(ErrorCode::truncated) || p.code == to_string(ErrorCode::checksum_mismatch));
+  });
+  if (!damaged) return report;
+  const Result<SourcePtr> source = open();
+  report->repairable = source && can_repair(**source);
+  return report;
+}
+
 ReadOptions thorough(const VerifyOptions& options) {
   ReadOptions read;
   read.limits = options.limits;
@@ -326,12 +340,17 @@ bool VerifyReport::sound() const {
 }
 
 Result<VerifyReport> verify(const std::filesystem::path& path, const VerifyOptions& options) {
-  return guarded([&] { return verify_opened(read_checkpoint(path, thorough(options)), path, options); });
+  return guarded([&] {
+    return with_way_out(verify_opened(read_checkpoint(path, thorough(options)), path, options),
+                        [&] { return open_file(path); });
+  });
 }
 
 Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path, const VerifyOptions& options) {
-  return guarded(
-      [&] { return verify_opened(read_checkpoint(std::move(source), path, thorough(options)), path, options); });
+  return guarded([&] {
+    return with_way_out(verify_opened(read_checkpoint(source, path, thorough(options)), path, options),
+                        [&] { return Result<SourcePtr>(source); });
+  });
 }
 
 Result<void> verify_all(std::span<const std::string> paths, const VerifyOptions& options,

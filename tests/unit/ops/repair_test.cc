@@ -94,4 +94,81 @@ TEST_CASE("repair: leaves nothing where it is stopped or nothing is whole", "[op
   CHECK(folder.num_files() == 1);
 }
 
+TEST_CASE("repair: a torch pickle that still parses is kept though its CRC is wrong", "[ops]") {
+  const TemporaryFolder folder;
+  const fs::path in = folder.path / "in.pt", out = folder.path / "out.pt";
+  REQUIRE(convert(checkpoint_of({{"layer_a", tensor_of<float>({1, 2}, ScalarType::float32)}}), in));
+  std::string bytes = read_text(in);
+  bytes[bytes.find("layer_a")] = 'm';
+  write_text(in, bytes);
+  const auto report = repair(open(in), out);
+  REQUIRE(report);
+  CHECK(report->lost.empty());
+  REQUIRE(report->doubtful.size() == 1);
+  CHECK(report->num_tensors == 1);
+  CHECK_FALSE(report->complete());
+  const auto back = read_checkpoint(out);
+  REQUIRE(back);
+  CHECK((*list_tensors(*back))[0].name == "mayer_a");
+  CHECK(verify(out)->sound());
+}
+
+TEST_CASE("repair: without a pickle there is no tensor, and it is said", "[ops]") {
+  const TemporaryFolder folder;
+  const fs::path in = folder.path / "in.pt", out = folder.path / "out.pt";
+  REQUIRE(convert(checkpoint_of({{"layer_a", tensor_of<float>({1, 2}, ScalarType::float32)}}), in));
+  std::string bytes = read_text(in);
+  const std::size_t at = bytes.find("layer_a");
+  for (std::size_t i = at - 4; i < at + 20; ++i) bytes[i] = '\0';
+  write_text(in, bytes);
+  const auto report = repair(open(in), out);
+  REQUIRE(report);
+  CHECK(report->num_tensors == 0);
+  CHECK_FALSE(report->complete());
+}
+
+TEST_CASE("repair: safetensors keep the tensors that are whole, and the format", "[ops]") {
+  const TemporaryFolder folder;
+  const fs::path in = folder.path / "in.safetensors", out = folder.path / "out.safetensors";
+  REQUIRE(convert(checkpoint_of({{"a", tensor_of<float>({1, 2}, ScalarType::float32)},
+                                 {"b", tensor_of<float>({3, 4}, ScalarType::float32)}}),
+                  in));
+  const std::string whole = read_text(in);
+  RepairOptions again;
+  again.replace = true;
+
+  write_text(in, whole + "rest");
+  CHECK_FALSE(verify(in)->sound());
+  CHECK(verify(in)->repairable);
+  auto report = repair(open(in), out, again);
+  REQUIRE(report);
+  CHECK(report->complete());
+  CHECK(report->format == Format::safetensors);
+  CHECK(verify(out)->problems.empty());
+  CHECK(verify(out)->num_tensors == 2);
+
+  write_text(in, whole.substr(0, whole.size() - 1));
+  report = repair(open(in), out, again);
+  REQUIRE(report);
+  CHECK(report->kept == std::vector<std::string>{"a"});
+  REQUIRE(report->lost.size() == 1);
+  CHECK(report->lost[0].member == "b");
+  CHECK_FALSE(report->complete());
+  CHECK(verify(out)->sound());
+
+  write_text(in, whole.substr(0, whole.size() - 16));
+  REQUIRE_FALSE(repair(open(in), out, again));
+  write_text(in, whole.substr(0, 40));
+  REQUIRE_FALSE(repair(open(in), out, again));
+
+  // The name says what is in it.
+  write_text(in, whole + "rest");
+  report = repair(open(in), folder.path / "out.npz");
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == ErrorCode::invalid_argument);
+  report = repair(open(write_checkpoint(folder.path / "in.npz")), folder.path / "zip.safetensors");
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == ErrorCode::invalid_argument);
+}
+
 }  // namespace netcl::ckpt

@@ -44,6 +44,7 @@ struct VerifyReport {
   std::string device;               ///< the name of the one that was asked for
   std::uint64_t device_bytes = 0;   ///< that came back from it unchanged
   Problems problems;                ///< in the order of the file, each member's together
+  bool repairable = false;          ///< it is damaged, and `repair` may take out what is whole
 
   /// False where any problem is an error or unsafe: `netcl-ckpt verify` exits 1.
   bool sound() const;

@@ -210,8 +210,9 @@ std::string to_decimal(std::string_view bytes) {
 
 class PickleMachine {
  public:
-  PickleMachine(StorageReader& reader, std::uint64_t begin, std::uint64_t end, const Limits& limits)
-      : in_(reader, begin, end), limits_(limits) {}
+  PickleMachine(StorageReader& reader, std::uint64_t begin, std::uint64_t end, const Limits& limits,
+                const RawBytesAfter& raw_bytes_after)
+      : in_(reader, begin, end), limits_(limits), raw_bytes_after_(raw_bytes_after) {}
 
   Result<void> run() {
     while (!stopped_) {
@@ -380,6 +381,12 @@ class PickleMachine {
         stack_.pop_back();
       }
       g_.calls_[g_.nodes_[target].data].call.state = state;
+      if (!raw_bytes_after_) return {};
+      CKPT_TRY(const std::optional<std::uint64_t> raw_bytes, raw_bytes_after_(g_, target, in_.offset()));
+      if (!raw_bytes) return {};
+      CKPT_CHECK(push_range(*raw_bytes));
+      g_.calls_[g_.nodes_[target].data].call.raw = stack_.back();
+      stack_.pop_back();
       return {};
     }
     if (g_.kind(target) == Kind::global) return {};  // a class's own attributes: nothing that is kept
@@ -547,6 +554,7 @@ class PickleMachine {
 
   Input in_;
   const Limits& limits_;
+  const RawBytesAfter& raw_bytes_after_;
   PickleGraph g_;
   std::uint64_t at_ = 0;  // the opcode's offset
   bool stopped_ = false;
@@ -789,9 +797,10 @@ Result<void> PickleMachine::step(std::uint8_t opcode) {
 }
 
 Result<PickleGraph> read_pickle_graph(const Storage& storage, std::uint64_t offset_bytes, const Limits& limits,
-                                      std::vector<PickleGlobal>* globals_before_error) {
+                                      std::vector<PickleGlobal>* globals_before_error,
+                                      const RawBytesAfter& raw_bytes_after) {
   CKPT_TRY(const auto reader, storage.open());
-  PickleMachine machine(*reader, offset_bytes, storage.size_bytes(), limits);
+  PickleMachine machine(*reader, offset_bytes, storage.size_bytes(), limits, raw_bytes_after);
   if (auto done = machine.run(); !done) {
     if (!done.error().offset_bytes) done.error().offset_bytes = machine.opcode_offset();
     if (globals_before_error != nullptr) *globals_before_error = std::move(machine.graph().globals);

@@ -166,9 +166,11 @@ constexpr std::array kPlain = {
           Meaning::attributes},
     Entry{"torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING", Meaning::first},
     Entry{"torch.distributed.checkpoint.filesystem", "_StorageInfo", Meaning::attributes},
-    // joblib's wrapper of an array, whose elements lie behind it (joblib/numpy_pickle.py).
-    Entry{"joblib.numpy_pickle joblib.numpy_pickle_compat", "NumpyArrayWrapper NDArrayWrapper ZNDArrayWrapper",
-          Meaning::attributes},
+    // joblib's wrapper of an array (joblib/numpy_pickle.py); scikit-learn had a copy of joblib until 0.23.
+    Entry{"joblib.numpy_pickle sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper", Meaning::joblib_array},
+    Entry{"joblib.numpy_pickle joblib.numpy_pickle_compat sklearn.externals.joblib.numpy_pickle "
+          "sklearn.externals.joblib.numpy_pickle_compat",
+          "NDArrayWrapper ZNDArrayWrapper", Meaning::joblib_array_file},
 };
 
 /// Foreign, but read for what they hold; executing them is what Python would do.

@@ -53,6 +53,8 @@ enum class Meaning : std::uint8_t {
   ml_dtype,      ///< a class of ml_dtypes, as an argument to dtype
   random_state,  ///< its state, or its arguments
   jax_array,
+  joblib_array,       ///< joblib's wrapper: the array's elements lie behind its BUILD
+  joblib_array_file,  ///< joblib's before 0.10: they lie in a file beside it
   // torch
   tensor,        ///< _rebuild_tensor and _rebuild_tensor_v2
   typed_tensor,  ///< of an untyped storage, with the dtype as an argument

@@ -97,6 +97,28 @@ Result<void> PickleTensors::array(const ArrayState& state, Tensor& out) const {
   return {};
 }
 
+Result<void> PickleTensors::joblib_array(PickleId call, Tensor& out) const {
+  CKPT_TRY(const auto attributes, view_.mapping(view_.graph.call(call).state));
+  CKPT_TRY(out.dtype, dtypes_.parse(view_.find(attributes, "dtype")));
+  CKPT_TRY(out.shape, dtypes_.sizes(view_.find(attributes, "shape")));
+  const auto size = checked_product(out.shape, out.dtype.item_bytes);
+  if (!size || (out.dtype.item_bytes == 0 && out.num_elements() > 0)) {
+    out.shape.clear();
+    return bad_pickle("an array's shape describes more elements than there can be");
+  }
+  const PickleId order = view_.find(attributes, "order");
+  const bool fortran = order != kNoPickle && view_.is_text(order, "F");
+  out.strides = fortran ? f_strides(out.shape) : c_strides(out.shape);
+  if (has_object(out.dtype)) return {};
+  const PickleId raw = view_.graph.call(call).raw;
+  if (raw == kNoPickle) return bad_pickle("joblib's array has no elements behind it");
+  const auto range = view_.graph.range(raw);
+  if (range.size_bytes < *size) return bad_pickle("joblib's array has two states");
+  out.storage = view_.payload;
+  out.offset_bytes = range.offset_bytes + range.size_bytes - *size;
+  return {};
+}
+
 Result<void> PickleTensors::scalar(const std::vector<PickleId>& given, Tensor& out) const {
   if (given.size() != 2) return bad_pickle("a NumPy scalar has the wrong parts");
   CKPT_TRY(out.dtype, dtypes_.parse(given[0]));

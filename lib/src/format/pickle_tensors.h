@@ -26,6 +26,8 @@ class PickleTensors {
   Result<ArrayState> array_state(PickleId call) const;
   /// `out.storage` stays null for an object array.
   Result<void> array(const ArrayState& state, Tensor& out) const;
+  /// joblib's wrapper: its attributes, and the elements at the end of the bytes that stand behind it.
+  Result<void> joblib_array(PickleId call, Tensor& out) const;
   /// numpy.core.multiarray.scalar(dtype, bytes)
   Result<void> scalar(const std::vector<PickleId>& given, Tensor& out) const;
 

@@ -168,6 +168,8 @@ class Interpreter {
       case Meaning::first: return first;
       case Meaning::dtype:
       case Meaning::encode:
+      case Meaning::joblib_array:
+      case Meaning::joblib_array_file:
       case Meaning::tensor:
       case Meaning::typed_tensor:
       case Meaning::wrapper_subclass:
@@ -364,6 +366,8 @@ class Interpreter {
       case Meaning::reconstruct:
       case Meaning::frombuffer:
       case Meaning::jax_array: return make_array(id);
+      case Meaning::joblib_array: return make_joblib_array(id);
+      case Meaning::joblib_array_file: return make_joblib_file(id);
       case Meaning::numpy_scalar: return make_scalar(given);
       case Meaning::dtype: {
         CKPT_TRY(const DType dtype, tensors_.dtypes().parse(id));
@@ -619,6 +623,29 @@ class Interpreter {
     // Arrays, dicts and lists in it are listed as what they are: a value of no dimensions is its only element.
     if (tensor.shape.empty() && items.size() == 1) return value(items[0]);
     return tree_.add_sequence(ValueKind::list, values(items));
+  }
+
+  Result<ValueId> make_joblib_array(PickleId id) {
+    Tensor tensor;
+    auto made = tensors_.joblib_array(id, tensor);
+    const PickleId raw = g_.call(id).raw;
+    if (!made || !has_object(tensor.dtype) || raw == kNoPickle || !source_.read_pickle)
+      return add(std::move(tensor), std::move(made));
+    const auto range = g_.range(raw);
+    return source_.read_pickle(view_.payload, range.offset_bytes, range.size_bytes);
+  }
+
+  /// joblib before 0.10 wrote each array to a file of its own, FILE_01.npy.
+  Result<ValueId> make_joblib_file(PickleId id) {
+    std::string name;
+    if (const PickleId state = g_.call(id).state; state != kNoPickle && view_.is_mapping(state)) {
+      CKPT_TRY(const auto attributes, view_.mapping(state));
+      const PickleId file = view_.find(attributes, "filename");
+      if (file != kNoPickle && view_.kind(file) == Kind::string) name = to_valid_utf8(view_.text(file));
+    }
+    return add(Tensor(), fail(ErrorCode::unsupported,
+                              "joblib before 0.10 wrote it to a file beside this one ({}); read that instead",
+                              name.empty() ? "not named" : name));
   }
 
   Result<ValueId> make_scalar(const std::vector<PickleId>& given) {

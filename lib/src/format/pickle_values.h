@@ -35,6 +35,7 @@ struct PickleSource {
   StorageResolver resolve = {};   ///< null outside torch files
   bool script = false;            ///< of TorchScript
   NestedReader read_nested = {};  ///< null in such a nested file
+  NestedReader read_pickle = {};  ///< reads the pickle that lies in the payload, as joblib has object arrays
 };
 
 /// Turns the symbols of a pickle into values of `out.tree`. What is plain (format/pickle_globals.h) is understood;

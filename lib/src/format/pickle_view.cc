@@ -13,15 +13,23 @@ using Kind = PickleKind;
 tl::unexpected<Error> bad_pickle(std::string_view what) { return fail(ErrorCode::corrupt, "{}", what); }
 
 PickleView::PickleView(const PickleGraph& g, StoragePtr storage, const Limits& caps, bool script)
-    : graph(g), payload(std::move(storage)), limits(caps) {
+    : graph(g), payload(std::move(storage)), limits(caps), script_(script) {
   // What honest pickles need: each value is looked at a few times, each byte of text is copied twice.
   work_left_ = (std::uint64_t{1} << 20) + 16 * g.size() + payload->size_bytes() / 2;
-  for (const PickleGlobal& global : g.globals) globals_.push_back(classify(global, global.called, script));
+}
+
+const GlobalInfo& PickleView::info(const PickleGlobal& global) const {
+  const auto index = static_cast<std::size_t>(&global - graph.globals.data());
+  while (globals_.size() <= index) {
+    const PickleGlobal& next = graph.globals[globals_.size()];
+    globals_.push_back(classify(next, next.called, script_));
+  }
+  return globals_[index];
 }
 
 Meaning PickleView::meaning(PickleId id) const {
   if (id == kNoPickle || kind(id) != Kind::global) return Meaning::opaque;
-  return globals_[static_cast<std::size_t>(&graph.global(id) - graph.globals.data())].meaning;
+  return info(graph.global(id)).meaning;
 }
 
 const PickleGlobal* PickleView::callable(PickleId call) const {
@@ -38,8 +46,7 @@ const PickleGlobal* PickleView::callable(PickleId call) const {
 
 Meaning PickleView::called(PickleId id) const {
   const PickleGlobal* global = kind(id) == Kind::call ? callable(id) : nullptr;
-  return global == nullptr ? Meaning::opaque
-                           : globals_[static_cast<std::size_t>(global - graph.globals.data())].meaning;
+  return global == nullptr ? Meaning::opaque : info(*global).meaning;
 }
 
 std::vector<PickleId> PickleView::items(PickleId id) const {

@@ -67,7 +67,10 @@ class PickleView {
   void pay(std::uint64_t elements) const { work_left_ -= std::min(work_left_, elements); }
 
  private:
-  std::vector<GlobalInfo> globals_;
+  const GlobalInfo& info(const PickleGlobal& global) const;
+
+  bool script_;
+  mutable std::vector<GlobalInfo> globals_;  // of the first globals: those that were asked for, and all before
   mutable std::uint64_t work_left_ = 0;
 };
 

@@ -418,3 +418,59 @@ TEST_CASE("pickle: a pickled module is its state dict", "[format]") {
   REQUIRE(object);
   CHECK(list_tensors(*object)->at(0).name == "clf.coef_");
 }
+
+namespace {
+
+std::string from_hex(std::string_view hex) {
+  std::string out;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    out += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("pickle: joblib's arrays lie behind their wrappers", "[format][hostile]") {
+  // joblib.dump({"w": np.array([1, 2], "int16"), "o": 3}) of 1.4: a byte of padding's length, padding, elements.
+  const std::string padded = from_hex(
+      "800495c8000000000000007d94288c01778c136a6f626c69622e6e756d70795f7069636b6c658c114e756d70794172726179577261707065"
+      "7293"
+      "2981947d94288c08737562636c6173738c056e756d70798c076e646172726179938c0573686170654b02858c056f726465728c01438c0564"
+      "7479"
+      "70658c056e756d70798c056474797065938c0269328988875294284b038c013c4e4e4e4affffffff4affffffff4b0074628c0a616c6c6f77"
+      "5f6d"
+      "6d6170888c1b6e756d70795f61727261795f616c69676e6d656e745f62797465734b1075620cffffffffffffffffffffffff010002009507"
+      "0000"
+      "00000000008c016f4b03752e");
+  CHECK(text_of(padded) == "{'w': <tensor int16 (2) 01000200>, 'o': 3}");
+  for (std::size_t n = 0; n < padded.size(); ++n) CHECK_FALSE(read(padded.substr(0, n)));
+  // {"w": np.array([{"a": 1}], object)} of 0.11: the elements are a pickle.
+  const std::string objects = from_hex(
+      "800495a8000000000000007d94288c01778c136a6f626c69622e6e756d70795f7069636b6c658c114e756d70794172726179577261707065"
+      "7293"
+      "2981947d94288c08737562636c6173738c056e756d70798c076e646172726179938c0573686170654b01858c056f726465728c01438c0564"
+      "7479"
+      "70658c056e756d70798c056474797065938c014f8988875294284b038c017c4e4e4e4affffffff4affffffff4b3f74628c0a616c6c6f775f"
+      "6d6d"
+      "61708975628002636e756d70792e636f72652e6d756c746961727261790a5f7265636f6e7374727563740a636e756d70790a6e6461727261"
+      "790a"
+      "4b0085635f636f646563730a656e636f64650a58010000006258060000006c6174696e318652710087527101284b014b0185636e756d7079"
+      "0a64"
+      "747970650a58010000004f898887527102284b0358010000007c4e4e4e4affffffff4affffffff4b3f7462895d7103287d71042858010000"
+      "00614b"
+      "01756574622e752e");
+  CHECK(text_of(objects) == "{'w': [{'a': 1}]}");
+  for (std::size_t n = 0; n < objects.size(); ++n) CHECK_FALSE(read(objects.substr(0, n)));
+}
+
+TEST_CASE("pickle: several pickles one after another are a list", "[format]") {
+  const auto c = read("\x80\x02K\x01.\x80\x02K\x02.");
+  REQUIRE(c);
+  CHECK(dump(c->tree, c->root) == "[1, 2]");
+  REQUIRE(c->problems.size() == 1);
+  CHECK(c->problems[0].severity == Severity::note);
+  const auto junk = read("\x80\x02K\x01.\xff\xff");
+  REQUIRE(junk);
+  CHECK(dump(junk->tree, junk->root) == "1");
+  CHECK(junk->problems[0].code == "trailing-bytes");
+}

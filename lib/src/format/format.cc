@@ -225,8 +225,10 @@ bool can_repair(const ByteSource& source) {
 }
 
 bool is_torch_zip(const ZipDirectory& directory) {
-  return std::any_of(directory.members.begin(), directory.members.end(),
-                     [](const ZipMember& m) { return m.name == "data.pkl" || m.name.ends_with("/data.pkl"); });
+  return std::any_of(directory.members.begin(), directory.members.end(), [](const ZipMember& m) {
+    return m.name == "data.pkl" || m.name.ends_with("/data.pkl") ||
+           m.name.ends_with("_weights_config.json");  // torch.export's
+  });
 }
 
 Result<Checkpoint> read_checkpoint(SourcePtr source, const std::filesystem::path& path, const ReadOptions& options) {

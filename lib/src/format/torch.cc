@@ -5,9 +5,14 @@
 //                  int64 element count and the storage's bytes
 // https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 //
+// torch.export, .pt2 since 2.7:  ROOT/data/weights/MODEL_weights_config.json names the weights, ROOT/data/weights/
+// weight_N has the bytes of each one's storage, and ROOT/data/constants likewise
+// https://github.com/pytorch/pytorch/blob/main/torch/export/pt2_archive/_package.py
+//
 // A TorchScript archive is a zip of the same shape with code/ and constants.pkl; it is read for its
 // tensors, and its code is left alone.
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 
 #include "base/checked.h"
@@ -21,15 +26,18 @@ namespace netcl::ckpt {
 namespace {
 
 constexpr std::string_view kPickle = "data.pkl";
+constexpr std::string_view kWeightsConfig = "_weights_config.json";
 
 /// True for the names, below the archive's root, that torch.save, TorchScript and their lite interpreter write.
 bool torch_writes(std::string_view name) {
   for (const std::string_view file :
        {"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id",
-        ".data/version", "constants.pkl", "attributes.pkl", "bytecode.pkl", "mobile_debug_handles.pkl", "model.json"}) {
+        ".data/version", "archive_format", "archive_version", "constants.pkl", "attributes.pkl", "bytecode.pkl",
+        "mobile_debug_handles.pkl", "model.json"}) {
     if (name == file) return true;
   }
-  for (const std::string_view folder : {"data/", "code/", "extra/", "constants/", "attributes/", "tensors/"}) {
+  for (const std::string_view folder :
+       {"data/", "code/", "extra/", "constants/", "attributes/", "tensors/", "models/"}) {
     if (name.starts_with(folder)) return true;
   }
   return false;
@@ -105,6 +113,7 @@ class TorchZipReader {
                                "it was written without checksums: damage to its data cannot be seen", ""});
     }
     CKPT_TRY(const ZipMember* const main, find_pickle());
+    if (main == nullptr) return read_export();
     const std::string& pickle_name = main->name;
     root_ = pickle_name.substr(0, pickle_name.size() - kPickle.size());
     const bool script = std::any_of(directory_->members.begin(), directory_->members.end(),
@@ -122,13 +131,7 @@ class TorchZipReader {
       return tl::make_unexpected(std::move(graph.error()));
     }
     report_globals(graph->globals, pickle_name, script, out_);
-    if (const auto order = members_.find(root_ + "byteorder"); order != members_.end()) {
-      CKPT_TRY(const std::string text, read_text(order->second));
-      big_endian_ = text == "big";
-      if (text != "big" && text != "little") {
-        return fail_at(ErrorCode::corrupt, root_ + "byteorder", 0, "the byte order is neither little nor big");
-      }
-    }
+    CKPT_CHECK(read_byte_order());
     if (graph->end_offset != pickle->size_bytes()) {
       out_.problems.push_back(
           {"trailing-bytes", Severity::warning, pickle_name, graph->end_offset, "bytes follow the pickle's end", ""});
@@ -149,6 +152,179 @@ class TorchZipReader {
     return any ? Checksum::ignored : Checksum::compared;
   }
 
+  Result<void> read_byte_order() {
+    const auto order = members_.find(root_ + "byteorder");
+    if (order == members_.end()) return {};
+    CKPT_TRY(const std::string text, read_text(order->second));
+    big_endian_ = text == "big";
+    if (text != "big" && text != "little")
+      return fail_at(ErrorCode::corrupt, root_ + "byteorder", 0, "the byte order is neither little nor big");
+    return {};
+  }
+
+  Result<void> read_export() {
+    constexpr std::string_view kWeights = "data/weights/";
+    for (const ZipMember& m : directory_->members) {
+      const auto at = m.name.find(kWeights);
+      if (at == m.name.npos || !m.name.ends_with(kWeightsConfig)) continue;
+      root_ = m.name.substr(0, at);
+      break;
+    }
+    PickleSearch pickles(source_, directory_, false, options_, out_);
+    CKPT_CHECK(locate_members(nullptr, pickles));
+    CKPT_CHECK(read_byte_order());
+    std::vector<Tree::Entry> models;
+    for (const ZipMember& m : directory_->members) {
+      if (!m.name.starts_with(root_ + std::string(kWeights)) || !m.name.ends_with(kWeightsConfig)) continue;
+      const std::size_t begin = root_.size() + kWeights.size();
+      const std::string model = m.name.substr(begin, m.name.size() - begin - kWeightsConfig.size());
+      std::vector<Tree::Entry> tensors;
+      CKPT_CHECK(read_config(m.name, root_ + std::string(kWeights), tensors));
+      const std::string constants = root_ + "data/constants/" + model + "_constants_config.json";
+      if (members_.contains(constants)) CKPT_CHECK(read_config(constants, root_ + "data/constants/", tensors));
+      const ValueId name = out_.tree.add_string(model);
+      models.push_back({name, out_.tree.add_dict(tensors)});
+    }
+    if (models.empty())
+      return fail(ErrorCode::unsupported,
+                  "a zip archive without arrays, whose JSON names weights that are not torch's");
+    out_.root = models.size() == 1 ? models[0].value : out_.tree.add_dict(models);
+    return {};
+  }
+
+  /// {"config": {NAME: {"path_name": FILE, "use_pickle": false, "tensor_meta": {…}}}}
+  Result<void> read_config(const std::string& member, const std::string& folder, std::vector<Tree::Entry>& tensors) {
+    const auto found = members_.find(member);
+    if (found == members_.end()) return {};  // why, locate_members() has said
+    auto in_member = [&](Error& e) {
+      if (e.member.empty()) e.member = member;
+      return tl::make_unexpected(std::move(e));
+    };
+    if (found->second->size_bytes() > options_.limits.max_json_bytes)
+      return fail_at(ErrorCode::limit_exceeded, member, std::nullopt, "a list of weights of {} bytes",
+                     found->second->size_bytes());
+    std::string text(found->second->size_bytes(), '\0');
+    auto reader = found->second->open();
+    if (!reader) return in_member(reader.error());
+    if (auto done = (*reader)->read(0, std::as_writable_bytes(std::span(text))); !done) return in_member(done.error());
+    Tree json;
+    auto root = parse_json(text, options_.limits, json);
+    if (!root) return in_member(root.error());
+    auto in = [&](ValueId dict, std::string_view key) -> std::optional<ValueId> {
+      const auto* entry = json.kind(dict) == ValueKind::dict ? json.find(dict, key) : nullptr;
+      return entry == nullptr ? std::nullopt : std::optional(entry->value);
+    };
+    const auto config = in(*root, "config");
+    if (!config || json.kind(*config) != ValueKind::dict)
+      return fail_at(ErrorCode::corrupt, member, std::nullopt, "it does not list weights as torch.export does");
+    for (const Tree::Entry& e : json.entries(*config)) {
+      const auto path = in(e.value, "path_name"), meta = in(e.value, "tensor_meta");
+      const auto pickled = in(e.value, "use_pickle");
+      const std::string name(json.text(e.key));
+      if (path && json.kind(*path) == ValueKind::string && json.text(*path).starts_with("custom_obj")) continue;
+      Tensor tensor;
+      auto made = [&]() -> Result<void> {
+        if (!path || json.kind(*path) != ValueKind::string || !meta)
+          return fail(ErrorCode::corrupt, "it is not described as torch.export does");
+        if (pickled && json.kind(*pickled) == ValueKind::boolean && json.boolean(*pickled))
+          return fail(ErrorCode::unsupported, "its class is not torch.Tensor: torch.export pickled it");
+        return place_weight(json, *meta, folder + std::string(json.text(*path)), in, tensor);
+      }();
+      if (!made) {
+        tensor.storage = nullptr;
+        tensor.offset_bytes = 0;
+        if (tensor.strides.size() != tensor.shape.size()) tensor.strides = c_strides(tensor.shape);
+        tensor.why_unreadable = made.error().message;
+        const bool damaged = made.error().code != ErrorCode::unsupported;
+        out_.problems.push_back({"unreadable-tensor", damaged ? Severity::error : Severity::warning, name, std::nullopt,
+                                 "a tensor that cannot be read: " + made.error().message, ""});
+      }
+      const ValueId key = out_.tree.add_string(name);
+      tensors.push_back({key, out_.tree.add_tensor(std::move(tensor))});
+    }
+    return {};
+  }
+
+  template <class In>
+  Result<void> place_weight(const Tree& json, ValueId meta, const std::string& member, const In& in, Tensor& tensor) {
+    // torch/_export/serde/schema.py, ScalarType
+    static constexpr std::array<std::pair<int, ScalarType>, 19> kTypes = {{{1, ScalarType::uint8},
+                                                                           {2, ScalarType::int8},
+                                                                           {3, ScalarType::int16},
+                                                                           {4, ScalarType::int32},
+                                                                           {5, ScalarType::int64},
+                                                                           {6, ScalarType::float16},
+                                                                           {7, ScalarType::float32},
+                                                                           {8, ScalarType::float64},
+                                                                           {9, ScalarType::complex32},
+                                                                           {10, ScalarType::complex64},
+                                                                           {11, ScalarType::complex128},
+                                                                           {12, ScalarType::boolean},
+                                                                           {13, ScalarType::bfloat16},
+                                                                           {28, ScalarType::uint16},
+                                                                           {29, ScalarType::float8_e4m3fn},
+                                                                           {30, ScalarType::float8_e5m2},
+                                                                           {31, ScalarType::float8_e4m3fnuz},
+                                                                           {32, ScalarType::float8_e5m2fnuz},
+                                                                           {33, ScalarType::float8_e8m0fnu}}};
+    auto bad = [] { return fail(ErrorCode::corrupt, "it is not described as torch.export does"); };
+    auto size_of = [&](ValueId value) -> std::optional<std::uint64_t> {
+      if (json.kind(value) == ValueKind::dict) {
+        const auto inner = in(value, "as_int");
+        if (!inner) return std::nullopt;
+        value = *inner;
+      }
+      if (json.kind(value) != ValueKind::integer || json.integer(value) < 0) return std::nullopt;
+      return static_cast<std::uint64_t>(json.integer(value));
+    };
+    auto sizes_of = [&](std::string_view key) -> std::optional<std::vector<std::uint64_t>> {
+      const auto list = in(meta, key);
+      if (!list || json.kind(*list) != ValueKind::list) return std::nullopt;
+      std::vector<std::uint64_t> out;
+      for (const ValueId v : json.items(*list)) {
+        const auto size = size_of(v);
+        if (!size || out.size() >= options_.limits.max_dimensions) return std::nullopt;
+        out.push_back(*size);
+      }
+      return out;
+    };
+    const auto dtype = in(meta, "dtype");
+    if (!dtype || json.kind(*dtype) != ValueKind::integer) return bad();
+    const auto type =
+        std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return t.first == json.integer(*dtype); });
+    if (type == kTypes.end())
+      return fail(ErrorCode::unsupported, "torch.export's element type {} is not known here", json.integer(*dtype));
+    tensor.dtype = make_dtype(type->second);
+    tensor.dtype.big_endian = big_endian_ && tensor.dtype.item_bytes > 1;
+    const auto shape = sizes_of("sizes"), strides = sizes_of("strides");
+    const auto offset_value = in(meta, "storage_offset");
+    const auto offset = offset_value ? size_of(*offset_value) : std::optional(std::uint64_t{0});
+    if (!shape || !strides || !offset || shape->size() != strides->size()) return bad();
+    const auto size = checked_product(*shape, tensor.dtype.item_bytes);
+    if (!size) return fail(ErrorCode::corrupt, "its size describes more elements than there can be");
+    tensor.shape = *shape;
+    tensor.strides = *strides;
+    const auto found = members_.find(member);
+    if (found == members_.end()) return fail(ErrorCode::corrupt, "{} is not in the archive", member);
+    const StoragePtr& storage = found->second;
+    if (*size > 0) {
+      std::optional<std::uint64_t> last = offset;
+      for (std::size_t d = 0; d < shape->size() && last; ++d) {
+        const auto step = checked_mul((*shape)[d] - 1, (*strides)[d]);
+        last = step ? checked_add(*last, *step) : std::nullopt;
+      }
+      if (!last || *last >= storage->size_bytes() / tensor.dtype.item_bytes)
+        return fail(ErrorCode::corrupt, "it reaches beyond the {} bytes of {}", storage->size_bytes(), member);
+      const auto most = checked_mul(storage->size_bytes(), options_.limits.max_expansion);
+      if (most && *size > *most)
+        return fail(ErrorCode::limit_exceeded, "it repeats its storage more than {} times",
+                    options_.limits.max_expansion);
+      tensor.offset_bytes = *offset * tensor.dtype.item_bytes;
+    }
+    tensor.storage = storage;
+    return {};
+  }
+
   /// The pickle nearest the top; a second one is a second checkpoint that other readers may prefer.
   Result<const ZipMember*> find_pickle() {
     std::vector<const ZipMember*> found;
@@ -162,7 +338,7 @@ class TorchZipReader {
       out_.problems.push_back({"torch-roots", Severity::error, found[1]->name, std::nullopt,
                                "a second data.pkl: programs may differ on which counts", ""});
     }
-    return found.at(0);
+    return found.empty() ? nullptr : found[0];
   }
 
   Result<void> locate_members(const ZipMember* main, PickleSearch& pickles) {

@@ -1,6 +1,8 @@
 // What a file is, found by its content; and what is said of one that is no checkpoint.
 #include "netcl/ckpt/format.h"
 
+#include <fmt/format.h>
+
 #include "archive.h"
 #include "catch.h"
 #include "sample.h"
@@ -163,4 +165,42 @@ TEST_CASE("format: GPT-SoVITS' mark over a zip's first bytes is seen through", "
   CHECK(c->format == Format::torch);
   REQUIRE(c->problems.size() == 1);
   CHECK(c->problems[0].code == "zip-mark"s);
+}
+
+TEST_CASE("format: torch.export's archive lists the weights that its JSON names", "[format][hostile]") {
+  const TemporaryFolder folder;
+  auto archive = [](const std::string& meta) {
+    return zip_of({{"m/data/weights/m_weights_config.json",
+                    R"({"config": {"fc.weight": {"path_name": "weight_0", "use_pickle": false, "tensor_meta": )" +
+                        meta + R"(}, "odd": {"path_name": "weight_1", "use_pickle": true, "tensor_meta": null}}})",
+                    {}},
+                   {"m/data/weights/weight_0", std::string("\1\0\2\0\3\0", 6), {}},
+                   {"m/byteorder", "little", {}},
+                   {"m/archive_format", "pt2", {}}});
+  };
+  auto meta = [](const char* dtype, const char* size, const char* stride, const char* offset) {
+    return fmt::format(R"({{"dtype": {}, "sizes": [{{"as_int": {}}}], "strides": [{{"as_int": {}}}], )"
+                       R"("storage_offset": {{"as_int": {}}}}})",
+                       dtype, size, stride, offset);
+  };
+  const auto c = read(folder, "m.pt2", archive(meta("3", "2", "1", "1")));
+  REQUIRE(c);
+  CHECK(c->format == Format::torch);
+  const auto names = list_tensors(*c).value();
+  REQUIRE(names.size() == 2);
+  CHECK(names[0].name == "fc.weight");
+  const Tensor& weight = c->tree.tensor(names[0].value);
+  CHECK(weight.dtype.name() == "int16");
+  CHECK(weight.offset_bytes == 2);
+  CHECK(c->tree.tensor(names[1].value).why_unreadable.find("pickled") != std::string::npos);
+  for (const std::string& bad : {meta("3", "3", "1", "1"), meta("3", "2", "9223372036854775807", "1"),
+                                 meta("3", "9223372036854775807", "1", "0"), meta("99", "2", "1", "1"),
+                                 meta("3", "-2", "1", "1"), meta("\"x\"", "2", "1", "1"), std::string("[]")}) {
+    INFO(bad);
+    const auto other = read(folder, "m.pt2", archive(bad));
+    REQUIRE(other);
+    const auto listed = list_tensors(*other).value();
+    REQUIRE(listed.size() == 2);
+    CHECK_FALSE(other->tree.tensor(listed[0].value).why_unreadable.empty());
+  }
 }

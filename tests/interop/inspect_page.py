@@ -32,8 +32,11 @@ def pages(folder):
     wanted |= shown | {"model." + name for name in shown}
     assert {row[0] for row in page.rows if row} == wanted, {row[0] for row in page.rows if row} ^ wanted
     bars = 0
-    for name, array in arrays.items():
-        cells = page.cells("model." + SHOWN.get(name[6:], name[6:]) if name.startswith("model.") else SHOWN.get(name, name))
+    rows = [row[0] for row in page.rows if row]
+    shown_as = {name: "model." + SHOWN.get(name[6:], name[6:]) if name.startswith("model.") else SHOWN.get(name, name)
+                for name in arrays}
+    for name, array in sorted(arrays.items(), key=lambda a: rows.index(shown_as[a[0]])):
+        cells = page.cells(shown_as[name])
         assert cells[1:3] == [array.dtype.name, str(array.shape)], cells
         if array.dtype.kind == "c":
             assert cells[5:] == [""], cells

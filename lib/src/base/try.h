@@ -49,7 +49,8 @@ tl::unexpected<Error> fail_at(ErrorCode code, std::string_view member, std::opti
 }
 
 /// The public edge: runs `body` and turns the two exceptions that the standard library throws on a
-/// failed allocation, and whatever a caller's function throws, into an Error. Every public function that may allocate goes through here.
+/// failed allocation, and whatever a caller's function throws, into an Error. Every public function that may allocate
+/// goes through here.
 template <class Body>
 auto guarded(Body&& body) noexcept -> decltype(body()) {
   try {

@@ -15,8 +15,8 @@ bool is_castable(ScalarType type);
 using OverflowCount = std::atomic<std::uint64_t>;
 
 /// `tensor` with its elements converted to `type` while they are read, round-to-nearest-even, NaN
-/// stays NaN. Payload bytes are C order, little-endian. An element's overflow is added to `overflows` once, however often
-/// it is read.
+/// stays NaN. Payload bytes are C order, little-endian. An element's overflow is added to `overflows` once, however
+/// often it is read.
 Tensor cast_tensor(Tensor tensor, ScalarType type, std::shared_ptr<OverflowCount> overflows);
 
 }  // namespace netcl::ckpt

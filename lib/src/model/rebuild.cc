@@ -165,7 +165,8 @@ class Rebuilder {
     if (keep && rules_.keep_value) {
       const PathStep step =
           keyed ? PathStep{PathStep::Kind::key, key} : PathStep{PathStep::Kind::index, static_cast<std::uint32_t>(i)};
-      CKPT_TRY(keep, rules_.keep_value({name_, top.id, value, step, stack_.size(), holds_tensor_[value] && !open_[value]}));
+      CKPT_TRY(keep,
+               rules_.keep_value({name_, top.id, value, step, stack_.size(), holds_tensor_[value] && !open_[value]}));
     }
     if (!keep) {
       CKPT_CHECK(drop());

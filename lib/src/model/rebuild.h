@@ -14,7 +14,7 @@ namespace netcl::ckpt {
 /// A place on the way through a tree. The places that hold tensors come in the order of list_tensors().
 struct Place {
   const std::string& name;  ///< dotted. Those of a chain add up to the square of its length: bound how many are read
-  ValueId parent;      ///< the container it lies in
+  ValueId parent;           ///< the container it lies in
   ValueId value;
   PathStep step;       ///< from the container it lies in
   std::size_t depth;   ///< steps from the root: 1 for what lies in it directly

@@ -122,10 +122,11 @@ TEST_CASE("structure: decides neither what bytes are nor which tensors there are
     return std::pair(done.has_value(), dump(c.tree, c.root));
   };
   const std::string flat = decode(R"({})").second;  // both tensors as they lie in the file
-  for (const char* state : {R"({"x":{"$tensor":"|O"}})", R"({"x":{"$tensor":"O"}})", R"({"x":{"$tensor":"[('a','|O')]"}})",
-                            R"({"x":{"$tensor":"<i8"}})", R"({"x":{"$tensor":">f8"}})", R"({"x":{"$tensor":"<f4"}})",
-                            R"({"x":{"$tensor":"float8_e4m3fn"}})", R"({"x":{"$scalar":["|O","0011223344556677"]}})",
-                            R"(5)", R"([])", R"({"$tensor":""})"}) {
+  for (const char* state :
+       {R"({"x":{"$tensor":"|O"}})", R"({"x":{"$tensor":"O"}})", R"({"x":{"$tensor":"[('a','|O')]"}})",
+        R"({"x":{"$tensor":"<i8"}})", R"({"x":{"$tensor":">f8"}})", R"({"x":{"$tensor":"<f4"}})",
+        R"({"x":{"$tensor":"float8_e4m3fn"}})", R"({"x":{"$scalar":["|O","0011223344556677"]}})", R"(5)", R"([])",
+        R"({"$tensor":""})"}) {
     INFO(state);
     CHECK(decode(state) == std::pair(false, flat));
   }

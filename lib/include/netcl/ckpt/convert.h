@@ -75,11 +75,10 @@ struct ConvertReport {
 /// Writes the checkpoint `in` as `out`, atomically. Input and output may be the same file. netcl's sidecar that an
 /// earlier `out` has is replaced or removed with it; a `.json` that is none is never touched.
 /// Values of classes and functions that are not known are left out; the report names them.
-/// Errors: everything that reading may give, for each tensor that is selected and cannot be read; unsafe where the input
-/// names an unsafe global;
-/// unsupported, naming the tensor or value that the target cannot hold; invalid_argument where `out`
-/// exists and may not be replaced, two tensors would get one name, or replacing the input would lose members that are
-/// no arrays, or what follows a pickle; io; cancelled. Nothing is left behind.
+/// Errors: everything that reading may give, for each tensor that is selected and cannot be read; unsafe where the
+/// input names an unsafe global; unsupported, naming the tensor or value that the target cannot hold; invalid_argument
+/// where `out` exists and may not be replaced, two tensors would get one name, or replacing the input would lose
+/// members that are no arrays, or what follows a pickle; io; cancelled. Nothing is left behind.
 Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesystem::path& out,
                               const ConvertOptions& options = {});
 

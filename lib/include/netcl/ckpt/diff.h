@@ -115,8 +115,8 @@ struct TensorDiff {
   Group group = Group::model;
   std::optional<DiffSide> a;  ///< its shape is as compared: transposed where that was asked for
   std::optional<DiffSide> b;
-  std::uint64_t num_elements = 0;      ///< that were compared
-  std::uint64_t differing = 0;         ///< of those
+  std::uint64_t num_elements = 0;              ///< that were compared
+  std::uint64_t differing = 0;                 ///< of those
   std::shared_ptr<const DiffFigures> figures;  ///< where the bytes differ and are numbers, else null
   std::vector<DiffElement> elements;
   std::optional<Error> error;

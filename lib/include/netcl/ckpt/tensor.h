@@ -5,7 +5,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string>
 #include <vector>
 
 #include "netcl/ckpt/dtype.h"

@@ -62,6 +62,10 @@ int create(const Options& options) {
     return kFailed;
   }
   const std::string text = to_json(*manifest);
+  if (constexpr Limits limits; text.size() > limits.max_json_bytes) {
+    log_error(fmt::format("a manifest of {} bytes is more than check reads; make one for fewer files", text.size()));
+    return kFailed;
+  }
   Output out;
   if (to_output) {
     out << text;

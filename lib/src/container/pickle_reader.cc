@@ -210,19 +210,21 @@ std::string to_decimal(std::string_view bytes) {
 
 class PickleMachine {
  public:
-  PickleMachine(StorageReader& reader, std::uint64_t begin, std::uint64_t end, const Limits& limits,
-                const RawBytesAfter& raw_bytes_after)
-      : in_(reader, begin, end), limits_(limits), raw_bytes_after_(raw_bytes_after) {}
+  PickleMachine(StorageReader& reader, std::uint64_t begin, std::uint64_t end, std::uint64_t stored_bytes,
+                const Limits& limits, const RawBytesAfter& raw_bytes_after)
+      : in_(reader, begin, end),
+        limits_(limits),
+        max_values_(limits.max_values_in(stored_bytes)),
+        raw_bytes_after_(raw_bytes_after) {}
 
   Result<void> run() {
     while (!stopped_) {
       at_ = in_.offset();
       CKPT_TRY(const std::uint8_t opcode, in_.byte());
       CKPT_CHECK(step(opcode));
-      if (g_.nodes_.size() > limits_.max_values || stack_.size() > limits_.max_values ||
-          g_.cells_.size() > 2 * limits_.max_values || marks_.size() > limits_.max_values ||
-          g_.tuple_items_.size() > 2 * limits_.max_values || memo_.size() > limits_.max_values) {
-        return fail(ErrorCode::limit_exceeded, "the pickle holds more than {} values", limits_.max_values);
+      if (g_.nodes_.size() > max_values_ || stack_.size() > max_values_ || g_.cells_.size() > 2 * max_values_ ||
+          marks_.size() > max_values_ || g_.tuple_items_.size() > 2 * max_values_ || memo_.size() > max_values_) {
+        return fail(ErrorCode::limit_exceeded, "the pickle holds more than {} values", max_values_);
       }
       if (g_.text_.size() > limits_.max_pickle_inline_bytes) {
         return fail(ErrorCode::limit_exceeded, "the pickle holds more than {} bytes of text",
@@ -554,6 +556,7 @@ class PickleMachine {
 
   Input in_;
   const Limits& limits_;
+  const std::uint64_t max_values_;
   const RawBytesAfter& raw_bytes_after_;
   PickleGraph g_;
   std::uint64_t at_ = 0;  // the opcode's offset
@@ -800,7 +803,11 @@ Result<PickleGraph> read_pickle_graph(const Storage& storage, std::uint64_t offs
                                       std::vector<PickleGlobal>* globals_before_error,
                                       const RawBytesAfter& raw_bytes_after) {
   CKPT_TRY(const auto reader, storage.open());
-  PickleMachine machine(*reader, offset_bytes, storage.size_bytes(), limits, raw_bytes_after);
+  // What inflates to it proves nothing.
+  const StoredForm& form = storage.stored_form();
+  const bool inflated = form.compression != Compression::none;
+  const std::uint64_t stored_bytes = inflated ? form.stored_bytes : storage.size_bytes() - offset_bytes;
+  PickleMachine machine(*reader, offset_bytes, storage.size_bytes(), stored_bytes, limits, raw_bytes_after);
   if (auto done = machine.run(); !done) {
     if (!done.error().offset_bytes) done.error().offset_bytes = machine.opcode_offset();
     if (globals_before_error != nullptr) *globals_before_error = std::move(machine.graph().globals);

@@ -186,7 +186,9 @@ Result<Checkpoint> read_packed(const SourcePtr& source, const Envelope& envelope
   const std::uint64_t by_size = checked_mul(source->size_bytes(), options.limits.max_unpack_ratio).value_or(most);
   const std::uint64_t max_bytes = checked_add(by_size, options.limits.max_unpacked_bytes).value_or(most);
   CKPT_TRY(const Unpacked unpacked, unpack(source, envelope, max_bytes));
-  CKPT_TRY(Checkpoint out, read_source(unpacked.source, path, options, source));
+  ReadOptions inner = options;
+  inner.limits.max_values_of_large = source->size_bytes() / 2;  // what unpacks to it proves nothing
+  CKPT_TRY(Checkpoint out, read_source(unpacked.source, path, inner, source));
   if (unpacked.trailing_bytes > 0) {
     out.problems.push_back({"trailing-bytes", Severity::warning, "", source->size_bytes() - unpacked.trailing_bytes,
                             fmt::format("{} bytes follow the compressed data", unpacked.trailing_bytes), ""});

@@ -11,7 +11,8 @@ namespace {
 
 class TreeBuilder final : public JsonHandler {
  public:
-  TreeBuilder(Tree& tree, const Limits& limits) : tree_(tree), limits_(limits) {}
+  TreeBuilder(Tree& tree, std::uint64_t max_values)
+      : tree_(tree), values_before_(tree.size()), max_values_(max_values) {}
   ValueId root() const { return pending_.front(); }
 
   Result<void> null() override { return add(tree_.add_none()); }
@@ -43,15 +44,15 @@ class TreeBuilder final : public JsonHandler {
     return add(container);
   }
   Result<void> add(ValueId id) {
-    if (tree_.size() > limits_.max_values) {
-      return fail(ErrorCode::limit_exceeded, "the JSON holds more than {} values", limits_.max_values);
-    }
+    if (tree_.size() - values_before_ > max_values_)
+      return fail(ErrorCode::limit_exceeded, "the JSON holds more than {} values", max_values_);
     pending_.push_back(id);
     return {};
   }
 
   Tree& tree_;
-  const Limits& limits_;
+  const std::size_t values_before_;
+  const std::uint64_t max_values_;
   std::vector<ValueId> pending_;   // finished children, a dict's keys among them
   std::vector<std::size_t> open_;  // where in pending_ each open container's children begin
   std::vector<Tree::Entry> entries_;
@@ -64,7 +65,7 @@ Result<ValueId> parse_json(std::string_view text, const Limits& limits, Tree& tr
     return fail(ErrorCode::limit_exceeded, "{} bytes of JSON are more than the limit of {}", text.size(),
                 limits.max_json_bytes);
   }
-  TreeBuilder builder(tree, limits);
+  TreeBuilder builder(tree, limits.max_values_in(text.size()));
   CKPT_CHECK(read_json(text, {.max_depth = limits.max_depth, .allow_nan = true}, builder));
   return builder.root();
 }

@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".npy";
-constexpr std::uint64_t kMaxStructureBytes = std::uint64_t{64} << 20;
 
 Result<void> read_file(const fs::path& path, const std::string& name, const ReadOptions& options, Checkpoint& out,
                        std::vector<Tree::Entry>& entries) {
@@ -106,7 +105,7 @@ Result<Checkpoint> read_npy_folder(const fs::path& path, const ReadOptions& opti
   out.file_bytes += document->size_bytes();
   const ValueId flat = out.root;
   const auto decoded = [&]() -> Result<void> {
-    if (document->size_bytes() > kMaxStructureBytes)
+    if (document->size_bytes() > max_document_bytes(document->size_bytes(), options.limits))
       return fail(ErrorCode::limit_exceeded, "it has {} bytes", document->size_bytes());
     std::string text(document->size_bytes(), '\0');
     CKPT_CHECK(document->read_at(0, std::as_writable_bytes(std::span(text))));

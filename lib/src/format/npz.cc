@@ -15,9 +15,6 @@
 namespace netcl::ckpt {
 namespace {
 
-// Of the JSON that netcl and this library keep in an archive: a few hundred bytes a layer or tensor. Parsed, a
-// document takes some ten times its size, and a compressed one comes from a thousandth of it.
-constexpr std::uint64_t kMaxDocumentBytes = std::uint64_t{8} << 20;
 constexpr std::string_view kNetclMeta = "__netcl_meta__";
 // Enough for nearly every npy header, stored or compressed, in the read that brings the local header.
 constexpr std::size_t kHeadBytes = 320;
@@ -195,7 +192,8 @@ class NpzReader {
   /// In steps: the size is the archive's word, and where the bytes are not there it must cost nothing.
   Result<std::string> read_structure_member() {
     const std::uint64_t size = structure_->size_bytes();
-    if (size > kMaxDocumentBytes) return fail(ErrorCode::limit_exceeded, "it claims {} bytes", size);
+    if (size > max_document_bytes(structure_->stored_form().stored_bytes, options_.limits))
+      return fail(ErrorCode::limit_exceeded, "it claims {} bytes", size);
     CKPT_TRY(auto reader, structure_->open());
     std::string text;
     while (text.size() < size) {
@@ -215,7 +213,9 @@ class NpzReader {
       out_.problems.push_back(
           {"bad-architecture", Severity::error, std::string(kNetclMeta), std::nullopt, std::move(message), ""});
     };
-    if (tensor.dtype.type != ScalarType::unicode || !tensor.shape.empty() || tensor.size_bytes() > kMaxDocumentBytes) {
+    const std::uint64_t stored_bytes = tensor.storage ? tensor.storage->stored_form().stored_bytes : 0;
+    if (tensor.dtype.type != ScalarType::unicode || !tensor.shape.empty() || !tensor.storage ||
+        tensor.size_bytes() > max_document_bytes(stored_bytes, options_.limits)) {
       damaged("not the text that netcl writes");
       return {};
     }

@@ -77,7 +77,7 @@ Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& op
     WritePart part;
     part.name = kStructureMember;
     part.head = std::move(structure);
-    part.deflate = true;
+    part.deflate = part.head.size() <= kMaxDeflatedDocumentBytes;
     plan.parts.push_back(std::move(part));
   }
   return plan;

@@ -15,7 +15,6 @@
 namespace netcl::ckpt {
 namespace {
 
-constexpr std::uint64_t kMaxDocumentBytes = std::uint64_t{8} << 20;
 /// A longer sidecar holds arrays as text; only its last character is looked at.
 constexpr std::uint64_t kMaxParsedSidecarBytes = std::uint64_t{1} << 20;
 /// A 0-d array of a number: an npy header and 8 bytes.
@@ -42,7 +41,7 @@ class NpzPeek {
     std::vector<Tree::Entry> entries;
     std::string structure = directory_->comment;
     for (const ZipMember& m : directory_->members) {
-      if (m.name == kStructureMember && m.size_bytes <= kMaxDocumentBytes) {
+      if (m.name == kStructureMember && m.size_bytes <= max_document_bytes(m.stored_bytes, options_.limits)) {
         CKPT_TRY(const auto bytes, read_member(m, m.size_bytes));
         structure.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       } else if (m.size_bytes <= kMaxNumberBytes && m.name.ends_with(".npy")) {

@@ -91,7 +91,7 @@ class Interpreter {
         tree_.define(value_[id], made);  // somebody holds its place
       }
       state[id] = 2;
-      if (tree_.size() > 2 * options_.limits.max_values)
+      if (tree_.size() > 2 * std::max<std::uint64_t>(options_.limits.max_values, g_.size()))
         return fail(ErrorCode::limit_exceeded, "the pickle holds too many values");
     }
     return value_[g_.root];

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "base/endian.h"
+#include "base/text.h"
 #include "base/try.h"
 #include "format/structure.h"
 #include "format/write_plan.h"
@@ -44,9 +45,11 @@ Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint) {
 
   // Attributes that are texts are what safetensors' own metadata is; anything else needs the structure.
   const auto attributes = tree.entries(checkpoint.attributes);
+  std::unordered_set<std::string_view> keys;
   const bool plain = std::all_of(attributes.begin(), attributes.end(), [&](const Tree::Entry& e) {
     return tree.kind(e.key) == ValueKind::string && tree.kind(e.value) == ValueKind::string &&
-           tree.text(e.key) != kStructureKey;
+           tree.text(e.key) != kStructureKey && is_utf8(tree.text(e.key)) && is_utf8(tree.text(e.value)) &&
+           keys.insert(tree.text(e.key)).second;
   });
   std::string header = "{";
   std::string metadata;
@@ -57,7 +60,7 @@ Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint) {
     }
   }
   const auto* format = plain ? nullptr : tree.find(checkpoint.attributes, "format");
-  if (format != nullptr && tree.kind(format->value) == ValueKind::string)
+  if (format != nullptr && tree.kind(format->value) == ValueKind::string && is_utf8(tree.text(format->value)))
     metadata = fmt::format("\"format\":{}", json_string(tree.text(format->value)));
   CKPT_TRY(const std::string structure, encode_structure(checkpoint, false, !plain));
   if (!structure.empty()) {

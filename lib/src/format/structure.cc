@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/text.h"
 #include "base/try.h"
@@ -139,11 +140,15 @@ class JsonWriter {
     return {};
   }
 
+  /// A JSON object can say them: texts, each once.
   bool plain_keys(ValueId dict) const {
-    for (const Tree::Entry& e : tree_.entries(dict)) {
+    const auto entries = tree_.entries(dict);
+    std::unordered_set<std::string_view> seen;
+    seen.reserve(entries.size());
+    for (const Tree::Entry& e : entries) {
       if (tree_.kind(e.key) != ValueKind::string) return false;
       const std::string_view text = tree_.text(e.key);
-      if (text.starts_with('$') || !is_utf8(text)) return false;
+      if (text.starts_with('$') || !is_utf8(text) || !seen.insert(text).second) return false;
     }
     return true;
   }
@@ -218,7 +223,7 @@ class JsonWriter {
   bool pending_close_ = false;
 };
 
-/// True where the root is a dict from distinct names to tensors and nothing else.
+/// True where the root is a dict from names, each a Unicode text, to tensors and nothing else.
 bool is_flat(const Checkpoint& checkpoint, bool name_dtypes) {
   const Tree& tree = checkpoint.tree;
   if (tree.kind(checkpoint.root) == ValueKind::tensor) {
@@ -226,7 +231,8 @@ bool is_flat(const Checkpoint& checkpoint, bool name_dtypes) {
   }
   if (tree.kind(checkpoint.root) != ValueKind::dict) return false;
   for (const Tree::Entry& e : tree.entries(checkpoint.root)) {
-    if (tree.kind(e.key) != ValueKind::string || tree.kind(e.value) != ValueKind::tensor) return false;
+    if (tree.kind(e.key) != ValueKind::string || !is_utf8(tree.text(e.key))) return false;
+    if (tree.kind(e.value) != ValueKind::tensor) return false;
     if (name_dtypes && lacks_descr(tree.tensor(e.value).dtype.type)) return false;
   }
   return true;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,6 +32,15 @@ namespace netcl::ckpt {
 
 inline constexpr std::string_view kStructureMember = "__netcl_ckpt__.json";
 inline constexpr std::string_view kStructureKey = "netcl-ckpt";
+
+/// A document this small fits every limit of the reader, however well it deflates. A larger one is stored as it is, so
+/// that what it takes in the file speaks for its size.
+inline constexpr std::uint64_t kMaxDeflatedDocumentBytes = std::uint64_t{4} << 20;
+/// How large a document may be of which the file has so many bytes. Parsed, it takes some ten times its size, and a
+/// compressed one comes from a thousandth of it.
+inline std::uint64_t max_document_bytes(std::uint64_t stored_bytes, const Limits& limits) {
+  return std::min(limits.max_json_bytes, std::max(std::uint64_t{8} << 20, stored_bytes));
+}
 /// How every such document begins, and no other comment.
 inline constexpr std::string_view kStructureStart = "{\"netcl-ckpt\"";
 

@@ -299,6 +299,8 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
         return fail_at(ErrorCode::invalid_argument, name, std::nullopt, "a tensor of {} dimensions has {} strides",
                        t.shape.size(), t.strides.size());
       }
+      if (t.dtype.type == ScalarType::structured && !t.dtype.fields)
+        return fail_at(ErrorCode::invalid_argument, name, std::nullopt, "its structured dtype has no fields");
       budget_bytes -= cost;
       out.push_back({name, path, id});
       return {};
@@ -316,7 +318,7 @@ Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, cons
         if (!path.empty()) path.pop_back();
         continue;
       }
-      if (++steps > 16 * limits.max_values)
+      if (++steps > 16 * std::max<std::uint64_t>(limits.max_values, tree.size()))
         return fail(ErrorCode::limit_exceeded, "shared containers make the checkpoint too large to list");
       const std::size_t i = top.next++;
       const ValueId c = child(tree, top.id, i);

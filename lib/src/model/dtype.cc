@@ -172,7 +172,7 @@ std::string DType::name() const {
 }
 
 std::string DType::descr() const {
-  if (type == ScalarType::structured) return field_list_text(*fields);
+  if (type == ScalarType::structured) return fields ? field_list_text(*fields) : "[]";
   const ScalarRow& r = row(type);
   const char order = type == ScalarType::object || r.word_bytes == 1 ? '|' : big_endian ? '>' : '<';
   if (type == ScalarType::object) return "|O";

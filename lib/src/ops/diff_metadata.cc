@@ -179,6 +179,8 @@ class Walk {
         criterion_(criterion),
         filter_(filter),
         limits_(limits),
+        max_steps_(4 * std::max<std::uint64_t>(limits.max_values, a.tree.size() + b.tree.size())),
+        max_name_bytes_(4 * std::max(limits.max_name_bytes, 4 * max_steps_)),
         report_(report) {}
 
   Result<void> run() {
@@ -307,7 +309,7 @@ class Walk {
   Result<void> spend(std::size_t children, std::uint64_t name_bytes) {
     steps_ += children + 1;
     name_bytes_ += name_bytes;
-    if (steps_ > 4 * limits_.max_values || name_bytes_ > 4 * limits_.max_name_bytes) {
+    if (steps_ > max_steps_ || name_bytes_ > max_name_bytes_) {
       return fail(ErrorCode::limit_exceeded, "shared containers make the metadata too large to compare");
     }
     return {};
@@ -360,6 +362,8 @@ class Walk {
   const Criterion& criterion_;
   const NameFilter& filter_;
   const Limits& limits_;
+  const std::uint64_t max_steps_;
+  const std::uint64_t max_name_bytes_;
   DiffReport& report_;
   std::vector<Frame> stack_;
   std::string path_;

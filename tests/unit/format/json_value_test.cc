@@ -43,7 +43,7 @@ TEST_CASE("json_value: the limits hold", "[format][hostile]") {
   values.max_values = 3;
   depth.max_depth = 2;
   for (const Row& row :
-       {Row{"[1, 2]", bytes, ErrorCode::limit_exceeded}, Row{"[1, 2, 3, 4]", values, ErrorCode::limit_exceeded},
+       {Row{"[1, 2]", bytes, ErrorCode::limit_exceeded}, Row{"[1,2,3,4]", values, ErrorCode::limit_exceeded},
         Row{"[[[]]]", depth, ErrorCode::limit_exceeded}, Row{"[1", Limits{}, ErrorCode::truncated}}) {
     CAPTURE(row.text);
     Tree tree;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace netcl::ckpt {
@@ -25,7 +26,8 @@ struct Limits {
   std::uint32_t max_dtype_depth = 32;
   /// Nesting of containers in a JSON document or a pickle. The parsers do not recurse.
   std::uint32_t max_depth = 200'000;
-  /// Values in one checkpoint's tree (containers, keys and leaves).
+  /// Values in one checkpoint's tree (containers, keys and leaves). A document that takes more than twice as many bytes
+  /// in the file may hold more: see max_values_in().
   std::uint64_t max_values = 2'000'000;
   /// Names that one walk over the tree may produce; shared containers are named once for each path.
   std::uint64_t max_names = 1'000'000;
@@ -41,6 +43,15 @@ struct Limits {
   /// size. Nearly all of a real checkpoint is numbers that hardly shrink.
   std::uint64_t max_unpacked_bytes = std::uint64_t{256} << 20;
   std::uint64_t max_unpack_ratio = 64;
+
+  /// The most that max_values_in() gives, however large the file: twice as many have 32-bit ids.
+  std::uint64_t max_values_of_large = std::uint64_t{1} << 29;
+
+  /// How many values a pickle or a JSON document may hold of which the file has so many bytes. In lists of numbers, of
+  /// which an honest file may have millions, each takes two bytes or more.
+  std::uint64_t max_values_in(std::uint64_t stored_bytes) const {
+    return std::max(max_values, std::min(stored_bytes / 2, max_values_of_large));
+  }
 };
 
 }  // namespace netcl::ckpt

@@ -77,6 +77,7 @@ int run(Options& options) {
   if (list) out << "{\"files\": [";
   for (const std::string& path : files->paths) {
     const auto report = inspect_file(path, options);
+    if (!report && files->was_removed(path, report.error())) continue;
     if (!report) {
       code = kFailed;
       if (paged && files->many) sections += render_html(path, report.error());
@@ -89,11 +90,15 @@ int run(Options& options) {
       log_error(path, report.error());
       continue;
     }
+    for (const Problem& p : report->problems) {
+      if (p.code == to_string(ErrorCode::io)) code = kFailed;  // not all that was asked for is there
+    }
     if (paged) sections += render_html(*report);
     out << separator;
     if (options.common.json) {
       render_json(*report, out);
-      separator = list ? ",\n" : "";
+      if (!list) out << "\n";
+      separator = ",\n";
     } else {
       render_human(*report, human, out);
       separator = "\n";
@@ -102,8 +107,7 @@ int run(Options& options) {
     }
     if (out.closed() && !paged) return kDone;
   }
-  if (list) out << "]}";
-  if (options.common.json && (list || code == kDone)) out << "\n";
+  if (list) out << "]}\n";
   code = finish(out, code);
   if (sections.empty()) return code;
   const std::string title = files->many ? std::to_string(files->paths.size()) + " checkpoints" : files->paths[0];

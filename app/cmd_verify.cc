@@ -75,6 +75,7 @@ int run(Options& options) {
   const char* separator = "\n";
   if (form == Form::json) out << "{\"schema\": \"netcl-ckpt.verify/1\", \"files\": [";
   const auto all = verify_all(files->paths, options.verify, [&](const std::string& path, Result<VerifyReport> report) {
+    if (!report && files->was_removed(path, report.error())) return;
     if (form == Form::json) {
       out << separator;
       separator = ",\n";

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <filesystem>
 
 #include "netcl/ckpt/format.h"
@@ -30,6 +31,10 @@ Error io_error(const std::string& path, std::string message) {
 
 }  // namespace
 
+bool FileList::was_removed(const std::string& path, const Error& error) const {
+  return error.os_errno == ENOENT && error.file == path && listed.contains(path);
+}
+
 Result<FileList> expand_files(const std::vector<std::string>& arguments) {
   FileList out;
   out.many = arguments.size() > 1;
@@ -48,6 +53,7 @@ Result<FileList> expand_files(const std::vector<std::string>& arguments) {
     if (failed) return tl::make_unexpected(io_error(argument, "cannot read the directory: " + failed.message()));
     if (out.paths.size() == before) return tl::make_unexpected(io_error(argument, "no checkpoint in this directory"));
     std::sort(out.paths.begin() + static_cast<std::ptrdiff_t>(before), out.paths.end());
+    out.listed.insert(out.paths.begin() + static_cast<std::ptrdiff_t>(before), out.paths.end());
   }
   return out;
 }

@@ -92,7 +92,7 @@ void log_left_out(const std::string& path, const Problems& logged, const Convert
   std::size_t lines = 0;
   for (const LeftOut& part : report.left_out) {
     if (!said.contains({part.name, part.what}) && ++lines <= kMaxLines)
-      log_warning(fmt::format("{}: {}: {} left out", path, part.name.empty() ? "the value" : part.name, part.what));
+      log_warning(fmt::format("{}: {} is left out: {}", path, part.name.empty() ? "the value" : part.name, part.what));
   }
   if (lines > kMaxLines) log_warning(fmt::format("{}: {} more values left out", path, lines - kMaxLines));
   for (const auto& [name, other] : report.doubled)

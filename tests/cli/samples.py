@@ -64,6 +64,7 @@ def make(folder):
     for name, third in (("trained.npz", 3), ("nearly.npz", 3 + 2**-22)):
         write_zip(folder / name, {"model.w.npy": npy("<f4", (3,), floats(1, 2, third)), "optimizer.m.w.npy": weight,
                                   "epoch.npy": npy("<i8", (), struct.pack("<q", 7))})
+    write_zip(folder / "unread.npz", {"fc.weight.npy": weight, "fc.bias.npy": b"\x93NUMPY\x01\x00\x08\x00{'descr\n"})
     (folder / "text.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     (folder / "evil.pkl").write_bytes(pickle.dumps({"model": Evil(), "lr": 0.5}, protocol=2))
     (folder / "empty").mkdir()

@@ -48,6 +48,9 @@ tl::unexpected<Error> fail_at(ErrorCode code, std::string_view member, std::opti
   return tl::make_unexpected(std::move(e));
 }
 
+/// Whether an error is the machine's and says nothing about the file, which was not looked at: never a finding.
+inline bool could_not_look(ErrorCode code) { return code == ErrorCode::io || code == ErrorCode::out_of_memory; }
+
 /// The public edge: runs `body` and turns the two exceptions that the standard library throws on a
 /// failed allocation, and whatever a caller's function throws, into an Error. Every public function that may allocate
 /// goes through here.

@@ -165,7 +165,8 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
     // What a pickle would have called by then is told of, whatever stopped the reader.
     const auto unsafe = std::find_if(out.problems.begin(), out.problems.end(),
                                      [](const Problem& p) { return p.severity == Severity::unsafe; });
-    if (unsafe == out.problems.end()) return tl::make_unexpected(std::move(done.error()));
+    if (unsafe == out.problems.end() || could_not_look(done.error().code))
+      return tl::make_unexpected(std::move(done.error()));
     Error& e = done.error();
     if (!options.thorough) {
       e.message += fmt::format("; it also names {} (not executed)", unsafe->global);

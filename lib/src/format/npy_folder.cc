@@ -96,6 +96,7 @@ Result<Checkpoint> read_npy_folder(const fs::path& path, const ReadOptions& opti
     // One bad file does not hide the others.
     if (const auto done = read_file(path / file, *name, options, out, entries); !done) {
       const Error& e = done.error();
+      if (could_not_look(e.code)) return tl::make_unexpected(e);
       out.problems.push_back({to_string(e.code), Severity::error, file, e.offset_bytes, e.message, ""});
     }
   }
@@ -112,6 +113,7 @@ Result<Checkpoint> read_npy_folder(const fs::path& path, const ReadOptions& opti
     return decode_structure(text, options.limits, out);
   }();
   if (!decoded) {
+    if (could_not_look(decoded.error().code)) return tl::make_unexpected(decoded.error());
     out.root = flat;
     out.problems.push_back({"bad-structure", Severity::error, std::string(kStructureMember),
                             decoded.error().offset_bytes,

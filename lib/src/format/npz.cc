@@ -59,12 +59,12 @@ class NpzReader {
       data_offsets[i] = start.data_offset;
       std::move(start.problems.begin(), start.problems.end(), std::back_inserter(out_.problems));
       if (options_.thorough && start.whole) out_.members.push_back({member.name, start.whole});
-      if (start.data_offset > 0) pickles_.look_at(member, start.data_offset, start.head);
+      if (start.data_offset > 0) CKPT_CHECK(pickles_.look_at(member, start.data_offset, start.head));
       auto done = start.outcome ? read_member(member, start) : start.outcome;
       start = {};
       if (done) continue;
       const Error& e = done.error();
-      if (e.code == ErrorCode::io || e.code == ErrorCode::out_of_memory) return done;
+      if (could_not_look(e.code)) return done;
       // One bad member does not hide the others.
       out_.problems.push_back({to_string(e.code), Severity::error, member.name, e.offset_bytes, e.message, ""});
       limits_met += e.code == ErrorCode::limit_exceeded;
@@ -76,7 +76,7 @@ class NpzReader {
     if (!has_array_) CKPT_CHECK(say_without_arrays());
     out_.root = out_.tree.add_dict(entries_);
     if (options_.thorough) check_zip_layout(source_, *directory_, data_offsets, out_.problems);
-    read_structure();
+    CKPT_CHECK(read_structure());
     if (const auto* meta = out_.tree.find(out_.root, kNetclMeta)) CKPT_CHECK(read_architecture(meta->value));
     return {};
   }
@@ -171,7 +171,7 @@ class NpzReader {
   }
 
   /// The structure document, in the archive's comment or in a member of its own.
-  void read_structure() {
+  Result<void> read_structure() {
     const ValueId flat = out_.root;
     const auto decoded = [&]() -> Result<void> {
       std::string text = directory_->comment;
@@ -182,11 +182,13 @@ class NpzReader {
       return decode_structure(text, options_.limits, out_);
     }();
     if (!decoded) {
+      if (could_not_look(decoded.error().code)) return decoded;
       out_.root = flat;
       out_.problems.push_back({"bad-structure", Severity::error, structure_ ? std::string(kStructureMember) : "",
                                std::nullopt,
                                "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message, ""});
     }
+    return {};
   }
 
   /// In steps: the size is the archive's word, and where the bytes are not there it must cost nothing.
@@ -222,6 +224,7 @@ class NpzReader {
     std::vector<std::byte> bytes(tensor.size_bytes());
     CKPT_TRY(auto reader, TensorReader::open(tensor));
     if (auto read = reader.read(bytes); !read) {
+      if (could_not_look(read.error().code)) return read;
       damaged(read.error().message);
       return {};
     }

@@ -42,20 +42,24 @@ PickleSearch::PickleSearch(const SourcePtr& source, const ZipDirectoryPtr& direc
   limits_.max_pickle_inline_bytes = std::min(limits_.max_pickle_inline_bytes, kMaxTextBytes);
 }
 
-void PickleSearch::look_at(const ZipMember& member, std::uint64_t data_offset, std::span<const std::byte> start) {
-  if (is_marked(start)) {
-    scan(member, data_offset);
-  } else if (may_begin_unmarked(start)) {
-    static_cast<void>(read(member, data_offset, false));
-  }
+Result<void> PickleSearch::look_at(const ZipMember& member, std::uint64_t data_offset,
+                                   std::span<const std::byte> start) {
+  if (is_marked(start)) return scan(member, data_offset);
+  if (!may_begin_unmarked(start)) return {};
+  auto done = read(member, data_offset, false);
+  if (!done && could_not_look(done.error().code)) return done;
+  return {};
 }
 
-void PickleSearch::scan(const ZipMember& member, std::uint64_t data_offset) {
-  const auto done = read(member, data_offset, true);
-  if (done || done.error().code != ErrorCode::limit_exceeded) return;
-  out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, member.name,
-                           done.error().offset_bytes,
-                           "it begins as a pickle, and not all of it was looked at: " + done.error().message, ""});
+Result<void> PickleSearch::scan(const ZipMember& member, std::uint64_t data_offset) {
+  auto done = read(member, data_offset, true);
+  if (!done && could_not_look(done.error().code)) return done;
+  if (!done && done.error().code == ErrorCode::limit_exceeded) {
+    out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, member.name,
+                             done.error().offset_bytes,
+                             "it begins as a pickle, and not all of it was looked at: " + done.error().message, ""});
+  }
+  return {};
 }
 
 Result<void> PickleSearch::read(const ZipMember& member, std::uint64_t data_offset, bool certain) {

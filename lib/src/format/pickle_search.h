@@ -17,10 +17,11 @@ class PickleSearch {
 
   /// Looks at a member whose data begins at `data_offset`. `start`: its first decoded bytes, two or more where it has
   /// them. A wrong CRC hides nothing: pickle.load has called by the time that zipfile compares it.
-  void look_at(const ZipMember& member, std::uint64_t data_offset, std::span<const std::byte> start);
+  /// Errors: io, out_of_memory; what is wrong with the member itself is a problem of the checkpoint, or its reader's.
+  Result<void> look_at(const ZipMember& member, std::uint64_t data_offset, std::span<const std::byte> start);
 
-  /// The same for a member that programs load as a pickle, whatever it begins with.
-  void scan(const ZipMember& member, std::uint64_t data_offset);
+  /// The same for a member that programs load as a pickle, whatever it begins with. Errors: likewise.
+  Result<void> scan(const ZipMember& member, std::uint64_t data_offset);
 
  private:
   Result<void> read(const ZipMember& member, std::uint64_t data_offset, bool certain);

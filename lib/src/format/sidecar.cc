@@ -148,6 +148,10 @@ void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& 
   auto parsed = text ? parse_json(*text, options.limits, out.tree) : tl::make_unexpected(text.error());
   if (!parsed) {
     const Error& e = parsed.error();
+    if (could_not_look(e.code)) {
+      return report(to_string(e.code), Severity::error, e.offset_bytes,
+                    fmt::format("the sidecar of '{}' was left out: {}", npz_name, e.message));
+    }
     if (e.code != ErrorCode::truncated && e.code != ErrorCode::corrupt) {
       return report("sidecar-unread", Severity::warning, e.offset_bytes,
                     fmt::format("the sidecar of '{}' was left out: {}", npz_name, e.message));

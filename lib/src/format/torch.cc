@@ -126,7 +126,7 @@ class TorchZipReader {
     const StoragePtr pickle = found->second;
     auto graph = read_pickle_graph(*pickle, 0, options_.limits);
     if (!graph) {
-      pickles.scan(*main, pickle->stored_form().offset_bytes);
+      CKPT_CHECK(pickles.scan(*main, pickle->stored_form().offset_bytes));
       if (graph.error().member.empty()) graph.error().member = pickle_name;
       return tl::make_unexpected(std::move(graph.error()));
     }
@@ -353,7 +353,7 @@ class TorchZipReader {
       auto done = locate(m, &m == main, data_offsets[i], pickles);
       if (done) continue;
       const Error& e = done.error();
-      if (e.code == ErrorCode::io || e.code == ErrorCode::out_of_memory) return done;
+      if (could_not_look(e.code)) return done;
       // One bad member does not hide the others.
       out_.problems.push_back({to_string(e.code), Severity::error, m.name, e.offset_bytes, e.message, ""});
     }
@@ -372,8 +372,7 @@ class TorchZipReader {
     CKPT_TRY(const StoragePtr unchecked,
              zip_member_storage(source_, directory_, m, data.offset_bytes, 0, Checksum::ignored));
     CKPT_TRY(const auto start, read_member_start(m, data, unchecked, kStartBytes));
-    pickles.look_at(m, data.offset_bytes, start);
-    return {};
+    return pickles.look_at(m, data.offset_bytes, start);
   }
 
   Result<std::string> read_text(const StoragePtr& storage) {

@@ -213,12 +213,8 @@ Result<std::vector<Unreadable>> unreadable(const Checkpoint& in, const ConvertOp
         (options.include.empty() || matches_any(options.include, u.name)) && !matches_any(options.exclude, u.name);
     if (wanted && selected) out.push_back(std::move(u));
   }
-  CKPT_TRY(const auto tensors, list_tensors(in, options.limits));
-  for (const NamedTensor& t : tensors) {
-    const Tensor& tensor = in.tree.tensor(t.value);
-    if (!tensor.storage && tensor.dtype.type != ScalarType::object)
-      out.push_back({t.name, "it is listed without data; verify says why"});
-  }
+  CKPT_TRY(auto tensors, unreadable_tensors(in, options.limits));
+  out.insert(out.end(), std::make_move_iterator(tensors.begin()), std::make_move_iterator(tensors.end()));
   return out;
 }
 
@@ -426,7 +422,7 @@ Result<void> commit(OutputFile& file, std::uint64_t file_bytes, const fs::path& 
 /// A sidecar that is there and cannot be read is not "no metadata".
 Result<void> require_sidecar(const Checkpoint& in) {
   for (const Problem& p : in.problems) {
-    if (p.code == "sidecar-unread")
+    if (p.code == "sidecar-unread" || p.code == to_string(ErrorCode::io))
       return fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}; --no-sidecar goes on without it", p.message);
   }
   return {};

@@ -460,6 +460,8 @@ class Differ {
     CKPT_TRY(auto a, list_candidates(a_, options_));
     CKPT_TRY(auto b, list_candidates(b_, options_));
     CKPT_CHECK(map_names(a, a_.tree, options_));
+    CKPT_CHECK(require_readable(a_, a, true));
+    CKPT_CHECK(require_readable(b_, b, false));
     std::unordered_map<std::string_view, std::vector<std::size_t>> partners;
     for (std::size_t i = b.size(); i-- > 0;) partners[b[i].name()].push_back(i);
     std::vector<bool> taken(b.size());
@@ -479,6 +481,28 @@ class Differ {
       if (!taken[i]) add_single(b[i], b_.tree, TensorChange::only_in_b);
     }
     return {};
+  }
+
+  /// What is selected and cannot be read is not "the same", nor only in the other file.
+  Result<void> require_readable(const Checkpoint& checkpoint, const std::vector<Candidate>& candidates,
+                                bool mapped) const {
+    std::vector<Unreadable> found;
+    CKPT_TRY(Renames renames, Renames::compile(options_.map, checkpoint.tree.size()));
+    for (Unreadable& member : unreadable_members(checkpoint)) {
+      std::string name = member.name;
+      if (mapped && !renames.empty()) {
+        CKPT_TRY(name, renames.apply(name));
+      }
+      if (filter_.selects(name)) found.push_back(std::move(member));
+    }
+    for (const Candidate& c : candidates) {
+      std::string why = why_unreadable(checkpoint.tree.tensor(c.value));
+      if (!why.empty() && filter_.selects(c.name()) && in_scope(c.group, options_.scope))
+        found.push_back({c.own_name, std::move(why)});
+    }
+    auto refused = refuse_unreadable(found);
+    if (!refused) refused.error().file = checkpoint.path;
+    return refused;
   }
 
   void add_single(const Candidate& c, const Tree& tree, TensorChange change) {

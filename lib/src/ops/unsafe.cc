@@ -45,8 +45,8 @@ void forgive_dropped(Checkpoint& checkpoint, ValueId old_root) {
 }
 
 std::vector<LeftOut> left_behind(const Checkpoint& checkpoint) {
-  constexpr std::array<std::string_view, 5> kCodes = {"raw-member", "not-npy", "trailing-bytes", "trailing-payload",
-                                                      "zip-prefix"};
+  constexpr std::array<std::string_view, 6> kCodes = {"raw-member",     "foreign-member",   "not-npy",
+                                                      "trailing-bytes", "trailing-payload", "zip-prefix"};
   std::vector<LeftOut> out;
   for (const Problem& p : checkpoint.problems) {
     if (std::find(kCodes.begin(), kCodes.end(), p.code) != kCodes.end()) out.push_back({p.where, p.message});
@@ -96,6 +96,21 @@ std::vector<Unreadable> unreadable_members(const Checkpoint& checkpoint) {
     const bool unread = p.severity == Severity::error && p.where.ends_with(".npy") &&
                         std::any_of(kCodes.begin(), kCodes.end(), [&](ErrorCode c) { return p.code == to_string(c); });
     if (unread) out.push_back({p.where.substr(0, p.where.size() - 4), p.message});
+  }
+  return out;
+}
+
+std::string why_unreadable(const Tensor& tensor) {
+  if (!tensor.why_unreadable.empty()) return tensor.why_unreadable;
+  return tensor.storage || tensor.dtype.type == ScalarType::object ? "" : "it is listed without data; verify says why";
+}
+
+Result<std::vector<Unreadable>> unreadable_tensors(const Checkpoint& checkpoint, const Limits& limits) {
+  CKPT_TRY(const auto tensors, list_tensors(checkpoint, limits));
+  std::vector<Unreadable> out;
+  for (const NamedTensor& t : tensors) {
+    std::string why = why_unreadable(checkpoint.tree.tensor(t.value));
+    if (!why.empty()) out.push_back({t.name, std::move(why)});
   }
   return out;
 }

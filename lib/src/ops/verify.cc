@@ -178,6 +178,7 @@ struct Work {
   const Tensor* tensor = nullptr;
   std::uint64_t cost_bytes = 0;
   Problems problems;
+  std::optional<Error> not_read;  // the machine's error, which is no finding
 
   void run() {
     auto outcome = guarded([&]() -> Result<void> {
@@ -191,6 +192,11 @@ struct Work {
       return {};
     });
     if (outcome) return;
+    if (could_not_look(outcome.error().code)) {
+      not_read = std::move(outcome.error());
+      if (not_read->member.empty()) not_read->member = name;
+      return;
+    }
     problems.push_back(to_problem(outcome.error()));
     if (problems.back().where.empty()) problems.back().where = name;
   }
@@ -209,6 +215,9 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   report.format = checkpoint.format;
   report.file_bytes = checkpoint.file_bytes;
   report.problems = std::move(checkpoint.problems);
+  for (const Problem& p : report.problems) {
+    if (p.code == to_string(ErrorCode::io)) return fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}", p.message);
+  }
   std::erase_if(report.problems, [&](const Problem& p) {
     return p.code == "foreign-global" && std::any_of(options.allow.begin(), options.allow.end(),
                                                      [&](const auto& glob) { return glob_match(glob, p.global); });
@@ -234,14 +243,14 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   };
   for (const Member& m : checkpoint.members) {
     if (!take(m.name, *m.storage, m.storage->size_bytes())) break;
-    work.push_back({m.name, m.storage.get(), nullptr, m.storage->size_bytes(), {}});
+    work.push_back({m.name, m.storage.get(), nullptr, m.storage->size_bytes(), {}, {}});
   }
   if (options.finite) {
     for (const NamedTensor& t : tensors) {
       const Tensor& tensor = checkpoint.tree.tensor(t.value);
       if (!tensor.storage || !has_not_finite_codes(tensor.dtype.type)) continue;
       if (!take(t.name, *tensor.storage, tensor.size_bytes())) break;
-      work.push_back({t.name, nullptr, &tensor, tensor.size_bytes(), {}});
+      work.push_back({t.name, nullptr, &tensor, tensor.size_bytes(), {}, {}});
     }
   }
   for (const Work& w : work) report.checked_bytes += w.cost_bytes;
@@ -253,6 +262,9 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{1} << 20;
   parallel_for(report.checked_bytes < kWorthThreadsBytes ? 1 : thread_count(options.jobs), order.size(),
                [&](std::size_t i) { order[i]->run(); });
+  for (Work& w : work) {
+    if (w.not_read) return tl::make_unexpected(std::move(*w.not_read));
+  }
   for (Work& w : work) std::move(w.problems.begin(), w.problems.end(), std::back_inserter(report.problems));
   if (options.device) {
     report.device = options.device->info().name;

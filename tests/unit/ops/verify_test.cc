@@ -1,10 +1,78 @@
 #include "netcl/ckpt/verify.h"
 
 #include "catch.h"
+#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/save.h"
 #include "sample.h"
 
 namespace netcl::ckpt {
+namespace {
+
+/// A file on a disk with a bad sector at one of its bytes.
+class BadDisk final : public ByteSource {
+ public:
+  BadDisk(const std::string& bytes, std::size_t bad)
+      : whole_(memory_source({std::as_bytes(std::span(bytes)).begin(), std::as_bytes(std::span(bytes)).end()}, "disk")),
+        bad_(bad) {}
+  std::uint64_t size_bytes() const override { return whole_->size_bytes(); }
+  const std::string& name() const override { return whole_->name(); }
+  Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
+    if (offset_bytes > bad_ || offset_bytes + dst.size() <= bad_) return whole_->read_at(offset_bytes, dst);
+    Error e;
+    e.code = ErrorCode::io;
+    e.message = "Input/output error";
+    return tl::make_unexpected(std::move(e));
+  }
+
+ private:
+  SourcePtr whole_;
+  std::size_t bad_;
+};
+
+}  // namespace
+
+TEST_CASE("verify: an I/O error is no finding, wherever it strikes", "[ops]") {
+  const TemporaryFolder folder;
+  std::vector<float> values(1000, 1.5F);
+  Value::Items items(20'000, Value("a long text so that the structure becomes a member"));
+  const Value state =
+      Value::dict({{"w", host_target(values, {values.size()})}, {"texts", Value::list(std::move(items))}});
+  for (const char* name : {"a.npz", "a.pt", "a.safetensors", "a.pkl"}) {
+    INFO(name);
+    REQUIRE(save_state(state, folder.path / name));
+    const std::string bytes = read_text(folder.path / name);
+    for (std::size_t i = 0; i < 40; ++i) {
+      const auto disk = std::make_shared<BadDisk>(bytes, bytes.size() * i / 40);
+      const auto report = verify(disk, folder.path / name);
+      if (report) {
+        CHECK(report->sound());  // the byte lies where nobody reads
+      } else {
+        CHECK(report.error().code == ErrorCode::io);
+      }
+    }
+  }
+}
+
+TEST_CASE("verify: an I/O error in a payload is no finding, and inspect says so", "[ops]") {
+  const TemporaryFolder folder;
+  std::vector<float> values(100'000, 1.5F);
+  REQUIRE(save_params(std::vector<Parameter>{{"w", host_target(values, {values.size()})}}, folder.path / "a.npz"));
+  const std::string bytes = read_text(folder.path / "a.npz");
+  const auto disk = std::make_shared<BadDisk>(bytes, bytes.size() / 2);
+  const auto verified = verify(disk, "a.npz");
+  REQUIRE_FALSE(verified);
+  CHECK(verified.error().code == ErrorCode::io);
+  CHECK(verified.error().member == "w.npy");
+  const auto opened = read_checkpoint(disk, "a.npz");
+  REQUIRE(opened);
+  InspectOptions options;
+  options.hash = true;
+  const auto inspected = inspect(*opened, options);
+  REQUIRE(inspected);
+  REQUIRE(inspected->problems.size() == 1);
+  CHECK(inspected->problems[0].code == "io");
+}
 
 TEST_CASE("verify: many files at once are reported in their order, each once", "[ops]") {
   const TemporaryFolder folder;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 #include <optional>
+#include <unordered_map>
 
 #include "base/try.h"
 #include "model/tree.h"
@@ -75,6 +76,7 @@ class Rebuilder {
       if (stack_.empty()) return Rebuilt{build(done), std::move(dropped_)};
       name_.resize(done.name_bytes);
       CKPT_CHECK(close(done));
+      copies_.erase(done.id);
     }
   }
 
@@ -88,14 +90,27 @@ class Rebuilder {
         {id, tree_.kind(id), num_children(tree_, id), name_.size(), dropped_.size(), 0, false, false, false, {}, {}});
   }
 
+  /// `value`, or of a container that is being copied, and so contains itself, the copy.
+  ValueId inside_copy(ValueId value) {
+    if (!open_[value]) return value;
+    const auto [it, fresh] = copies_.try_emplace(value, 0);
+    if (fresh) it->second = tree_.reserve();
+    return it->second;
+  }
+
   ValueId build(const Frame& done) {
-    switch (done.kind) {
-      case ValueKind::dict: return tree_.add_dict(done.entries);
-      case ValueKind::opaque:
-        if (rules_.open_opaque) return tree_.add_sequence(ValueKind::tuple, done.items);
-        return tree_.add_opaque(std::string(tree_.text(done.id)), done.items);
-      default: return tree_.add_sequence(done.kind, done.items);
+    const auto own = copies_.find(done.id);
+    const ValueId id = own == copies_.end() ? tree_.reserve() : own->second;
+    if (done.kind == ValueKind::dict) {
+      tree_.define_dict(id, done.entries);
+    } else if (done.kind != ValueKind::opaque) {
+      tree_.define_sequence(id, done.kind, done.items);
+    } else if (rules_.open_opaque) {
+      tree_.define_sequence(id, ValueKind::tuple, done.items);
+    } else {
+      tree_.define_opaque(id, std::string(tree_.text(done.id)), done.items);
     }
+    return id;
   }
 
   Result<ValueId> change(ValueId id) {
@@ -148,7 +163,7 @@ class Rebuilder {
     const bool is_tensor = tree_.kind(value) == ValueKind::tensor;
     const bool enter = !open_[value] && (holds_tensor_[value] || (rules_.keep_value && num_children(tree_, value) > 0));
     if (!is_tensor && !rules_.keep_value && !enter) {
-      top.add(key, value);  // also a cycle: writers that cannot say it will
+      top.add(key, inside_copy(value));
       return {};
     }
 
@@ -178,7 +193,7 @@ class Rebuilder {
     } else if (enter) {
       open(value);
     } else {
-      top.add(key, value);
+      top.add(key, inside_copy(value));
     }
     return {};
   }
@@ -210,7 +225,8 @@ class Rebuilder {
   Tree& tree_;
   const RebuildRules& rules_;
   const std::vector<bool> holds_tensor_;
-  std::vector<bool> open_;  // on the stack now: a second visit is a cycle
+  std::vector<bool> open_;                       // on the stack now: a second visit is a cycle
+  std::unordered_map<ValueId, ValueId> copies_;  // of those on the stack that contain themselves
   std::vector<Frame> stack_;
   std::string name_;
   std::vector<std::string> dropped_;

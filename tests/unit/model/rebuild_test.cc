@@ -39,6 +39,26 @@ TEST_CASE("rebuild: without rules it is a copy", "[model]") {
   CHECK(rebuilt({}) == "{'model': {'a': <01>, 'b': <02>}, 'optimizer': {'t': 8, 'm': [<03>, <04>]}, 'epoch': 3}");
 }
 
+TEST_CASE("rebuild: what contains itself still does, and not what it was before", "[model]") {
+  Checkpoint c;
+  Tree& t = c.tree;
+  const ValueId list = t.reserve();
+  const ValueId items[] = {t.add_tensor(tensor_of(std::vector<std::uint8_t>{1}, ScalarType::uint8)), list};
+  t.define_sequence(list, ValueKind::list, items);
+  const Tree::Entry root[] = {{t.add_string("again"), list}, {t.add_string("epoch"), t.add_integer(3)}};
+  c.root = t.add_dict(root);
+  const auto before = list_tensors(c);
+  RebuildRules rules;
+  rules.keep_value = [](const Place& p) { return p.name != "epoch"; };
+  const auto copy = rebuild(t, c.root, rules, {});
+  REQUIRE(copy);
+  c.root = copy->root;
+  const ValueId again = t.find(c.root, "again")->value;
+  CHECK(t.items(again)[1] == again);
+  REQUIRE(before);
+  CHECK(list_tensors(c).value().size() == before->size());
+}
+
 TEST_CASE("rebuild: dropped tensors leave no empty container, and places in a list stay", "[model]") {
   RebuildRules rules;
   rules.keep_tensor = [](const std::string& name) { return name == "model.b" || name == "optimizer.m.1"; };

@@ -129,6 +129,9 @@ ValueId Tree::add_opaque(std::string_view global, std::span<const ValueId> parts
 }
 
 ValueId Tree::reserve() { return add_none(); }
+void Tree::scalar_to_tensor(ValueId id) {
+  if (kind(id) == ValueKind::scalar) nodes_[id].kind = ValueKind::tensor;
+}
 void Tree::define(ValueId id, ValueId as) {
   const Node node = nodes_[as];
   nodes_[id] = node;

@@ -167,6 +167,13 @@ void place_format(Checkpoint& in, Format target) {
   in.attributes = in.tree.add_dict(entries);
 }
 
+/// torch's writer makes a tensor of each NumPy scalar: it is one from here on, in the report and in what is compared
+/// with what was written.
+void place_scalars(Tree& tree, Format target) {
+  if (target != Format::torch) return;
+  for (ValueId id = 0; id < tree.size(); ++id) tree.scalar_to_tensor(id);
+}
+
 /// Finds the tensors that are one in the input and would be several in the output. With `dedupe`, the others go, and
 /// the metadata says whose name they had, as safetensors' own save_model() does.
 Result<void> share(Checkpoint& in, const ConvertOptions& options, ConvertReport& report) {
@@ -470,6 +477,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   CKPT_CHECK(refuse_unreadable(unread));
   CKPT_CHECK(place_architecture(in, report.format));
   place_format(in, report.format);
+  place_scalars(in.tree, report.format);
   CKPT_CHECK(share(in, options, report));
 
   const bool npz = report.format == Format::npz || report.format == Format::netcl;

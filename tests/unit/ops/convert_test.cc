@@ -1,6 +1,7 @@
 #include "netcl/ckpt/convert.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "catch.h"
 #include "netcl/ckpt/format.h"
@@ -55,6 +56,46 @@ TEST_CASE("convert: a selected member that cannot be read is an error that names
   CHECK(refused.error().message.find("'bad'") != std::string::npos);
   options.exclude = {"bad"};
   CHECK(convert(c, folder.path / "out.npz", options));
+}
+
+TEST_CASE("convert: each kind of value reads back from each format as what was written, or is refused by name", "[ops]") {
+  const TemporaryFolder folder;
+  Checkpoint c = checkpoint_of({{"w", ones()}});
+  Tree& t = c.tree;
+  const ValueId parts[] = {t.add_integer(1), t.add_real(2.5), t.add_string("x")};
+  const Tree::Entry entry[] = {{t.add_integer(4), t.add_none()}};
+  const ValueId values[] = {t.add_none(),
+                            t.add_boolean(true),
+                            t.add_integer(-7),
+                            t.add_big_integer("1208925819614629174706176"),
+                            t.add_real(std::numeric_limits<double>::quiet_NaN()),
+                            t.add_complex(0, 1),
+                            t.add_string("caf\xC3\xA9 \xED\xA0\x80"),
+                            t.add_bytes(std::string_view("\0\xFF", 2)),
+                            t.add_tensor(tensor_of(std::vector<float>{}, ScalarType::float32)),
+                            t.add_scalar(tensor_of(std::vector<double>{2.5}, make_dtype(ScalarType::float64), {})),
+                            t.add_name("builtins.dict"),
+                            t.add_sequence(ValueKind::list, parts),
+                            t.add_sequence(ValueKind::tuple, parts),
+                            t.add_sequence(ValueKind::set, parts),
+                            t.add_sequence(ValueKind::frozenset, parts),
+                            t.add_dict(entry)};
+  const auto own = t.entries(c.root);
+  std::vector<Tree::Entry> entries(own.begin(), own.end());
+  entries.push_back({t.add_string("v"), 0});
+  ConvertOptions options;
+  options.replace = options.verify = true;
+  for (const ValueId value : values) {
+    entries.back().value = value;
+    c.root = t.add_dict(entries);
+    for (const char* name : {"out.npz", "out.pkl", "out.pt", "out.safetensors", "out/"}) {
+      INFO(name << ", " << dump(t, value));
+      const auto report = convert(c, folder.path / name, options);
+      if (report) continue;
+      CHECK(report.error().code == ErrorCode::unsupported);
+      CHECK(report.error().message.find("read") == std::string::npos);
+    }
+  }
 }
 
 TEST_CASE("convert: a part becomes the whole, and safetensors says its format", "[ops]") {

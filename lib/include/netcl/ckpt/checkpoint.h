@@ -78,6 +78,9 @@ class Tree {
   void define_dict(ValueId id, std::span<const Entry> entries);
   void define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts);
 
+  /// A NumPy scalar becomes an array without dimensions; what is none stays as it is.
+  void scalar_to_tensor(ValueId id);
+
   std::size_t size() const { return nodes_.size(); }
   ValueKind kind(ValueId id) const { return node(id).kind; }
   bool boolean(ValueId id) const { return integer(id) != 0; }

@@ -392,7 +392,7 @@ void render_json(const std::string& directory, const PruneReport& report, bool d
 
 namespace {
 
-Json side_json(const std::optional<DiffSide>& side) {
+Json side_json(const std::shared_ptr<const DiffSide>& side) {
   if (!side) return nullptr;
   return {{"name", escape_invalid(side->name)}, {"dtype", escape_invalid(side->dtype.name())}, {"shape", side->shape}};
 }

@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "base/glob.h"
 #include "base/parallel.h"
@@ -132,7 +133,7 @@ class Job {
     PairFigures total;
     bool unequal_bytes = false;
     for (Part& part : parts_) {
-      if (part.error && !out_.error) out_.error = std::move(part.error);
+      if (part.error && !out_.error) out_.error = std::make_shared<const Error>(std::move(*part.error));
       total.merge(part.figures);
       unequal_bytes |= part.unequal_bytes;
     }
@@ -147,7 +148,7 @@ class Job {
       out_.figures = std::make_shared<const DiffFigures>(figures_of(total));
     if (out_.differing > 0 && options_.max_elements > 0) {
       auto listed = guarded([&] { return list_elements(buffers); });
-      if (!listed) out_.error = std::move(listed.error());
+      if (!listed) out_.error = std::make_shared<const Error>(std::move(listed.error()));
     }
   }
 
@@ -403,7 +404,9 @@ bool in_scope(Group group, DiffScope scope) {
   return false;
 }
 
-DiffSide side_of(const Candidate& c, const Tensor& tensor) { return {c.own_name, tensor.dtype, tensor.shape}; }
+std::shared_ptr<const DiffSide> side_of(const Candidate& c, const Tensor& tensor) {
+  return std::make_shared<const DiffSide>(DiffSide{c.own_name, tensor.dtype, tensor.shape});
+}
 
 class Differ {
  public:
@@ -462,18 +465,22 @@ class Differ {
     CKPT_CHECK(map_names(a, a_.tree, options_));
     CKPT_CHECK(require_readable(a_, a, true));
     CKPT_CHECK(require_readable(b_, b, false));
-    std::unordered_map<std::string_view, std::vector<std::size_t>> partners;
-    for (std::size_t i = b.size(); i-- > 0;) partners[b[i].name()].push_back(i);
+    // The first of each name, and the next of the same name.
+    std::unordered_map<std::string_view, std::size_t> partners(b.size());
+    std::vector<std::size_t> next(b.size(), b.size());
+    for (std::size_t i = b.size(); i-- > 0;) {
+      const auto [first, fresh] = partners.try_emplace(b[i].name(), i);
+      if (!fresh) next[i] = std::exchange(first->second, i);
+    }
     std::vector<bool> taken(b.size());
     report_.tensors.reserve(a.size() + b.size());  // jobs point into it; only what is used takes memory
     for (Candidate& candidate : a) {
       const auto found = partners.find(candidate.name());
-      if (found == partners.end() || found->second.empty()) {
+      if (found == partners.end() || found->second == b.size()) {
         add_single(candidate, a_.tree, TensorChange::only_in_a);
         continue;
       }
-      const std::size_t i = found->second.back();
-      found->second.pop_back();
+      const std::size_t i = std::exchange(found->second, next[found->second]);
       taken[i] = true;
       add_pair(candidate, b[i]);
     }
@@ -523,7 +530,7 @@ class Differ {
     t.name = a.name();
     t.group = b.group;
     t.a = side_of(a, x);
-    t.b = side_of(b, y);
+    t.b = a.own_name == b.own_name && x.dtype == y.dtype && x.shape == y.shape ? t.a : side_of(b, y);
     t.change = first_look(x, y);
     if (t.change != TensorChange::values) {
       report_.differs |= t.change == TensorChange::shape || t.change == TensorChange::dtype;
@@ -535,7 +542,7 @@ class Differ {
       auto taken = budget->take(*tensor->storage, tensor->size_bytes());
       if (taken) continue;
       t.change = TensorChange::unreadable;
-      t.error = std::move(taken.error());
+      t.error = std::make_shared<const Error>(std::move(taken.error()));
       return;
     }
     jobs_.emplace_back(x, y, criterion_, options_, t);

@@ -43,16 +43,17 @@ bool is_number(std::string_view word) {
   return !word.empty() && std::all_of(word.begin(), word.end(), [](char c) { return '0' <= c && c <= '9'; });
 }
 
-/// "optimizer/m/dense" and "optimizer.m.dense" alike.
-Words split(std::string_view name) {
-  Words words;
+bool is_separator(char c) { return c == '.' || c == '/'; }
+
+/// "optimizer/m/dense" and "optimizer.m.dense" alike. `words` lends its memory: there may be 200,000 names.
+void split(std::string_view name, Words& words) {
+  words.clear();
   std::size_t start = 0;
   for (std::size_t i = 0; i <= name.size(); ++i) {
-    if (i < name.size() && name[i] != '.' && name[i] != '/') continue;
+    if (i < name.size() && !is_separator(name[i])) continue;
     if (i > start) words.push_back(name.substr(start, i - start));
     start = i + 1;
   }
-  return words;
 }
 
 constexpr std::array<std::string_view, 4> kWrapperWords = {"checkpoint", "ckpt", "train", "training"};
@@ -193,7 +194,7 @@ class NameTree {
     if (c == kNone) return std::nullopt;
     if (nodes_[c].known) return nodes_[c].role;
     nodes_[c].known = true;
-    auto role = role_of_word(word);
+    auto role = word_role(c, word);
     if (word == "slots") {  // trax: beside the weights
       const auto beside = [&](std::string_view other) { return child(node, other) != kNone; };
       if (beside("weights") || beside("flat_weights")) role = WordRole{Role::optimizer};
@@ -204,6 +205,13 @@ class NameTree {
       if (partner.empty() || child(node, partner) == kNone) role = std::nullopt;
     }
     return nodes_[c].role = role;
+  }
+
+  /// What `word`, the step to `node`, says alone, memoized.
+  std::optional<WordRole> word_role(std::size_t node, std::string_view word) {
+    auto& memo = nodes_[node].of_word;
+    if (!memo) memo = role_of_word(word);
+    return *memo;
   }
 
   /// Whether the parts of a checkpoint lie below this node, one step further down.
@@ -221,6 +229,7 @@ class NameTree {
     bool moments = false;
     bool known = false;
     std::optional<WordRole> role;
+    std::optional<std::optional<WordRole>> of_word;
   };
   struct KeyHash {
     std::size_t operator()(const std::pair<std::size_t, std::string_view>& key) const {
@@ -383,9 +392,9 @@ std::optional<TensorRole> role_by_steps(NameTree& names, const Words& words) {
     }
     if (found && found->role == Role::model && i + 1 < words.size()) {
       // Stable Diffusion's LitEma, and `ema_model` beside `model`, in the state dict itself.
-      const auto inner = role_of_word(words[i + 1]);
+      const std::size_t ema = names.child(below, words[i + 1]);
+      const auto inner = ema == NameTree::kNone ? role_of_word(words[i + 1]) : names.word_role(ema, words[i + 1]);
       if (inner && inner->role == Role::ema) {
-        const std::size_t ema = names.child(below, words[i + 1]);
         const std::string partner = without_ema(words[i + 1]);
         const bool counted = ema != NameTree::kNone && names.child(ema, "decay") != NameTree::kNone &&
                              names.child(ema, "num_updates") != NameTree::kNone;
@@ -482,12 +491,22 @@ std::vector<TensorRole> explain_roles(const Checkpoint& checkpoint, std::span<co
                                       std::span<const std::string> optimizer_patterns) {
   const Tree& tree = checkpoint.tree;
   NameTree names;
-  for (const NamedTensor& t : tensors) names.add(split(t.name));
-  bool has_model = false, has_optimizer = false;
+  Words words;
   for (const NamedTensor& t : tensors) {
-    const Words words = split(t.name);
+    split(t.name, words);
+    names.add(words);
+  }
+  bool has_model = false, has_optimizer = false;
+  std::vector<std::optional<TensorRole>> by_name;
+  std::vector<bool> prefixed;
+  by_name.reserve(tensors.size());
+  prefixed.reserve(tensors.size());
+  for (const NamedTensor& t : tensors) {
+    split(t.name, words);
     auto role = role_by_prefix(words);
+    prefixed.push_back(role.has_value());
     if (!role) role = role_by_steps(names, words);
+    by_name.push_back(role);
     has_model |= role && (role->role == Role::model || role->why.data() == kBecausePartner.data());
     has_optimizer |= role && role->role == Role::optimizer;
   }
@@ -507,15 +526,15 @@ std::vector<TensorRole> explain_roles(const Checkpoint& checkpoint, std::span<co
       const auto structural = t.path.size() > 1 ? structure.role_of(t.path) : std::nullopt;
       if (t.name == kArchitecture) return {Role::other, "it is the model's architecture", {}};
       if (structural) return {*structural, "the keys beside it are those of such a state", {}};
-      const Words words = split(t.name);
+      split(t.name, words);
       if (has_optimizer_names(words)) return {Role::optimizer, "a step of its name is an optimizer's own word", {}};
       if (const TensorRole* slot = slots.find(i)) return *slot;
-      if (const auto prefixed = role_by_prefix(words)) return *prefixed;
+      const auto& named = by_name[i];
+      if (prefixed[i]) return *named;
       if (slots.tensorflow() && tensor.shape.empty() && words.size() == 1 &&
           (words[0].starts_with("beta1_power") || words[0].starts_with("beta2_power"))) {
         return {Role::optimizer, "it is a number of TensorFlow's Adam", {}};
       }
-      const auto named = role_by_steps(names, words);
       const bool layer = !words.empty() && is_any_of(words.back(), kLayerLeaves);
       if (named && (named->role == Role::model || named->role == Role::optimizer)) return *named;
       if (named && (has_model || has_optimizer) && (named->role == Role::ema || !layer)) return *named;

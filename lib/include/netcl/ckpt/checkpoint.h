@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -96,7 +97,7 @@ class Tree {
   /// Of tensor and scalar.
   const Tensor& tensor(ValueId id) const;
   /// All tensors and NumPy scalars, to give them other storages.
-  std::span<Tensor> tensors() { return tensors_; }
+  std::deque<Tensor>& tensors() { return tensors_; }
 
   /// The value under string key `key` of a dict, or nullptr.
   const Entry* find(ValueId dict, std::string_view key) const;
@@ -119,7 +120,7 @@ class Tree {
   std::string text_;
   std::vector<ValueId> items_;
   std::vector<Entry> entries_;
-  std::vector<Tensor> tensors_;
+  std::deque<Tensor> tensors_;  // not a vector: of 200,000, growing would hold 67 MB twice
   std::vector<std::pair<double, double>> complexes_;
 };
 

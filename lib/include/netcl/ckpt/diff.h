@@ -113,13 +113,13 @@ struct TensorDiff {
   std::string name;  ///< as the second file would call it
   TensorChange change = TensorChange::same;
   Group group = Group::model;
-  std::optional<DiffSide> a;  ///< its shape is as compared: transposed where that was asked for
-  std::optional<DiffSide> b;
+  std::shared_ptr<const DiffSide> a;  ///< null if only b has it; the shape is as compared: transposed if asked for
+  std::shared_ptr<const DiffSide> b;  ///< likewise; the same object as `a` if the two are equal
   std::uint64_t num_elements = 0;              ///< that were compared
   std::uint64_t differing = 0;                 ///< of those
   std::shared_ptr<const DiffFigures> figures;  ///< where the bytes differ and are numbers, else null
   std::vector<DiffElement> elements;
-  std::optional<Error> error;
+  std::shared_ptr<const Error> error;  ///< null for none
 };
 
 /// A value that is no tensor: in one file only, or another one in each.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,7 +39,7 @@ struct WritePlan {
   bool zip = false;
   bool best = false;    ///< zip: deflate with the better and slower codec
   std::string comment;  ///< zip: the archive's comment, under 64 KiB
-  std::vector<WritePart> parts;
+  std::deque<WritePart> parts;  // not a vector: growing one of 200,000 would hold them twice
 };
 
 /// Errors: unsupported, for a tensor that is listed and cannot be read.

@@ -226,12 +226,15 @@ Result<std::vector<Unreadable>> unreadable(const Checkpoint& in, const ConvertOp
 }
 
 /// After an error of reading: all the tensors that have one, or the error itself.
-Error name_all(const Checkpoint& in, std::span<const NamedTensor> tensors, Error error, unsigned jobs) {
+Error name_all(const Checkpoint& in, Error error, const ConvertOptions& options) {
   const bool damaged = error.code == ErrorCode::corrupt || error.code == ErrorCode::truncated ||
                        error.code == ErrorCode::checksum_mismatch;
   if (!damaged) return error;
+  const auto listed = list_tensors(in, options.limits);
+  if (!listed) return error;
+  const auto& tensors = *listed;
   std::vector<std::string> why(tensors.size());
-  parallel_for(thread_count(jobs), tensors.size(), [&](std::size_t i) {
+  parallel_for(thread_count(options.jobs), tensors.size(), [&](std::size_t i) {
     const Tensor& tensor = in.tree.tensor(tensors[i].value);
     if (!tensor.storage) return;
     const Result<void> read = guarded([&]() -> Result<void> {
@@ -506,7 +509,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   layout.no_sidecar = has_sidecar;
   layout.compression = options.compression;
   layout.compact = options.compact;
-  CKPT_TRY(const WritePlan plan, plan_for(report.format, in, layout));
+  CKPT_TRY(WritePlan plan, plan_for(report.format, in, layout));
   CKPT_TRY(auto tensors, list_tensors(in, options.limits));
   if (tensors.empty() && !options.include.empty())
     return fail(ErrorCode::invalid_argument, "no tensor matches what to include: nothing is left to write");
@@ -553,9 +556,10 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     if (!written) {  // under its name, not that of the hidden folder
       std::string& file = written.error().file;
       if (fs::path(file).parent_path() == folder.path()) file = (out / fs::path(file).filename()).string();
-      return tl::make_unexpected(std::move(written.error()));
+      return tl::make_unexpected(name_all(in, std::move(written.error()), options));
     }
     report.file_bytes = *written;
+    plan = {};  // before what was written is opened beside what was read
     CKPT_CHECK(check_overflows());
     CKPT_CHECK(verify_written(read_checkpoint(folder.path(), read), in, options));
     CKPT_CHECK(folder.commit());
@@ -573,8 +577,9 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   if (auto written = write_file(plan, file, control)) {
     report.file_bytes = *written;
   } else {
-    return tl::make_unexpected(name_all(in, tensors, std::move(written.error()), options.jobs));
+    return tl::make_unexpected(name_all(in, std::move(written.error()), options));
   }
+  plan = {};
   CKPT_CHECK(check_overflows());
   CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));
   CKPT_CHECK(verify_written(read_checkpoint(written, out, read), in, options));

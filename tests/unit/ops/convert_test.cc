@@ -58,6 +58,27 @@ TEST_CASE("convert: a selected member that cannot be read is an error that names
   CHECK(convert(c, folder.path / "out.npz", options));
 }
 
+TEST_CASE("convert: every damaged tensor is named, not the first alone", "[ops]") {
+  const TemporaryFolder folder;
+  ConvertOptions options;
+  options.replace = true;
+  REQUIRE(convert(checkpoint_of({{"first", ones()}, {"second", ones()}, {"third", ones()}}), folder.path / "in.npz",
+                  options));
+  std::string bytes = read_text(folder.path / "in.npz");
+  const std::string one("\x00\x00\x80\x3F", 4);
+  bytes[bytes.find(one)] ^= 1;
+  bytes[bytes.rfind(one)] ^= 1;
+  write_text(folder.path / "in.npz", bytes);
+  for (const char* name : {"out.npy/", "out.pkl", "out.pt", "out.safetensors"}) {
+    INFO(name);
+    const auto refused = convert(folder.path / "in.npz", folder.path / name, options);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message.find("'first'") != std::string::npos);
+    CHECK(refused.error().message.find("'second'") == std::string::npos);
+    CHECK(refused.error().message.find("'third'") != std::string::npos);
+  }
+}
+
 TEST_CASE("convert: each kind of value reads back from each format as what was written, or is refused by name", "[ops]") {
   const TemporaryFolder folder;
   Checkpoint c = checkpoint_of({{"w", ones()}});

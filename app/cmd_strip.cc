@@ -76,7 +76,8 @@ int run(Options& options) {
     target = stripped_name(options.in);
   }
   const bool to_output = options.out == "-";
-  // The format stays unless the output's extension asks for another; torch's legacy one is not written.
+  // The format stays unless the output's extension asks for another; torch's legacy one is not written, nor Flax's,
+  // of which strip_optimizer says so.
   const bool renamed =
       !options.out.empty() && !to_output && fs::path(options.out).extension() != fs::path(options.in).extension();
   if (!write.to && !renamed) write.to = opened->format == Format::torch_legacy ? Format::torch : opened->format;

@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 /// By its name, so that a damaged one is not passed over in silence, or else by its content.
 bool is_checkpoint(const fs::path& path) {
-  constexpr std::array kExtensions = {".npz", ".npy", ".netcl", ".pkl",        ".pickle",
-                                      ".pt",  ".pth", ".ckpt",  ".safetensors"};
+  constexpr std::array kExtensions = {".npz", ".npy", ".netcl", ".pkl",         ".pickle",
+                                      ".pt",  ".pth", ".ckpt",  ".safetensors", ".msgpack"};
   return std::find(kExtensions.begin(), kExtensions.end(), path.extension()) != kExtensions.end() ||
          looks_like_checkpoint(path);
 }

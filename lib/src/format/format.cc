@@ -33,7 +33,17 @@ bool is_torch_legacy(Head head) {
   return head.starts_with(std::string_view("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15));
 }
 
-bool is_pickle(Head head) { return head.starts_with('\x80'); }
+bool is_pickle(Head head) { return head.starts_with('\x80') && head.size() > 1; }
+
+/// Of Flax's msgpack: a map whose first key is a text, and near it a list of three in the extension of arrays.
+bool looks_like_flax(Head head) {
+  if (!has_flax_start(head)) return false;
+  const auto first = static_cast<unsigned char>(head[0]);
+  const std::size_t key = first == 0xde ? 3 : first == 0xdf ? 5 : 1;
+  const auto begins_text = [](unsigned char c) { return (c & 0xe0) == 0xa0 || c == 0xd9; };  // of less than 256 bytes
+  const bool text = head.size() > key && begins_text(static_cast<unsigned char>(head[key]));
+  return text && head.find("\x01\x93") != Head::npos;
+}
 
 /// Protocols 0 and 1 have no magic; these opcodes begin a pickle of a container or an object.
 bool may_be_pickle(Head head) {
@@ -83,17 +93,19 @@ constexpr std::array kFormats = {
     Row{Format::safetensors, is_safetensors, read_safetensors},
     Row{Format::torch_legacy, is_torch_legacy, read_torch_legacy},
     Row{Format::pickle, is_pickle, read_pickle},
+    Row{Format::flax, [](Head) { return false; }, read_flax},  // guess() knows
 };
 
 const char* extension_format(const std::string& extension) {
-  static constexpr std::array<std::pair<std::string_view, const char*>, 8> kKnown = {{{".npz", "npz"},
+  static constexpr std::array<std::pair<std::string_view, const char*>, 9> kKnown = {{{".npz", "npz"},
                                                                                       {".npy", "npy"},
                                                                                       {".netcl", "netcl"},
                                                                                       {".pkl", "pickle"},
                                                                                       {".pickle", "pickle"},
                                                                                       {".pt", "torch"},
                                                                                       {".pth", "torch"},
-                                                                                      {".safetensors", "safetensors"}}};
+                                                                                      {".safetensors", "safetensors"},
+                                                                                      {".msgpack", "flax"}}};
   for (const auto& [known, name] : kKnown) {
     if (extension == known) return name;
   }
@@ -111,7 +123,7 @@ void check_extension(const std::filesystem::path& path, Checkpoint& out) {
   }
 }
 
-/// The row for a file without a magic: a zip behind something else, or a pickle of the old protocols.
+/// The row for a file without a magic: a zip behind something else, Flax's msgpack, or a pickle of the old protocols.
 Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& path, Head head,
                          const ReadOptions& options, Checkpoint& out) {
   auto row_of = [](Format format) {
@@ -124,13 +136,18 @@ Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& p
   }
   if (const auto known = describe_stranger(head)) return fail(ErrorCode::unsupported, "{}", *known);
   const char* promised = extension_format(path.extension().string());
-  const bool named_pickle = promised != nullptr && std::string_view(promised) == "pickle";
+  const auto is_named = [&](std::string_view format) { return promised != nullptr && promised == format; };
+  const bool named_pickle = is_named("pickle");
+  // A list or an extension is no more than the name's word, and a text in a file of that name is still none of it.
+  if (is_named("flax") && static_cast<signed char>(head[0]) < 0) return row_of(Format::flax);
+  if (has_flax_start(head) && !(named_pickle && head.size() == 1) && is_flax(source, options))
+    return row_of(Format::flax);
   if (named_pickle || may_be_pickle(head)) {
     Checkpoint trial;
     if (named_pickle || read_pickle(source, options, trial)) return row_of(Format::pickle);
   }
   return fail(ErrorCode::unsupported,
-              "not a checkpoint that is known: npz, npy, .netcl, pickle, torch and safetensors are");
+              "not a checkpoint that is known: npz, npy, .netcl, pickle, torch, safetensors and Flax's msgpack are");
 }
 
 Result<Checkpoint> read_packed(const SourcePtr& source, const Envelope& envelope, const std::filesystem::path& path,
@@ -218,7 +235,7 @@ bool looks_like_checkpoint(const std::filesystem::path& path) {
   if (is_zip(head)) return first_member(head).ends_with(".npy") || first_member(head).ends_with("data.pkl");
   constexpr char kNewestProtocol = 5;
   if (is_pickle(head)) return head.size() > 2 && head[1] >= 2 && head[1] <= kNewestProtocol;
-  return is_npy(head) || is_safetensors(head);
+  return is_npy(head) || is_safetensors(head) || looks_like_flax(head);
 }
 
 bool can_repair(const ByteSource& source) {

@@ -22,6 +22,13 @@ Result<ValueId> read_nested_torch(const StoragePtr& storage, std::uint64_t offse
                                   const ReadOptions& options, Checkpoint& out);
 Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+Result<void> read_flax(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+
+/// True where a file begins with a map of msgpack. 0x80 alone is an empty one, and with more behind it a pickle.
+bool has_flax_start(std::string_view head);
+
+/// True where all of a file is one value of msgpack, or an array of Flax is met before the fault.
+bool is_flax(const SourcePtr& source, const ReadOptions& options);
 
 /// True where an archive is torch's: a pickle of the object beside the storages.
 bool is_torch_zip(const ZipDirectory& directory);

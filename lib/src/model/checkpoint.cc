@@ -25,6 +25,7 @@ const char* to_string(Format format) {
     case Format::npy_folder: return "npy-folder";
     case Format::torch_legacy: return "torch-legacy";
     case Format::safetensors: return "safetensors";
+    case Format::flax: return "flax";
   }
   return "npz";
 }

@@ -15,9 +15,9 @@ namespace netcl::ckpt {
 namespace {
 
 // The longer of two that match first.
-constexpr std::array<std::string_view, 14> kExtensions = {".npz",      ".netcl", ".safetensors", ".pth.tar", ".pt.tar",
-                                                          ".pt",       ".pth",   ".ckpt",        ".pkl",     ".pickle",
-                                                          ".pdparams", ".pdopt", ".pyth",        ".joblib"};
+constexpr std::array<std::string_view, 15> kExtensions = {
+    ".npz", ".netcl",  ".safetensors", ".pth.tar", ".pt.tar", ".pt",     ".pth",    ".ckpt",
+    ".pkl", ".pickle", ".pdparams",    ".pdopt",   ".pyth",   ".joblib", ".msgpack"};
 constexpr std::array<std::string_view, 6> kStepWords = {"step", "steps", "globalstep", "iter", "iteration", "it"};
 constexpr std::array<std::string_view, 3> kEpochWords = {"epoch", "epochs", "ep"};
 constexpr std::array<std::string_view, 3> kWeakWords = {"checkpoint", "ckpt", "chkpt"};

@@ -47,6 +47,7 @@ Result<Format> target_format(const fs::path& out, const ConvertOptions& options)
   if (folder && (!options.to || *options.to == Format::npy)) return Format::npy_folder;
   if (options.to) return *options.to;
   if (const auto format = written_format(out)) return *format;
+  if (out.extension() == ".msgpack") return Format::flax;  // plan_for says what to use
   return fail(ErrorCode::invalid_argument,
               "cannot tell the format from '{}'; say it with --to, or end a folder's name with '/'",
               out.filename().string());
@@ -285,6 +286,9 @@ Result<WritePlan> plan_for(Format format, const Checkpoint& checkpoint, const La
     case Format::safetensors: return plan_safetensors(checkpoint);
     case Format::pickle: return plan_pickle(checkpoint);
     case Format::torch: return plan_torch(checkpoint, layout);
+    case Format::flax:
+      return fail(ErrorCode::unsupported,
+                  "Flax's msgpack is read, not written; use --to safetensors, npz, pickle or torch");
     case Format::torch_legacy: break;
   }
   return fail(ErrorCode::unsupported, "torch's legacy format is read, not written; use --to torch");

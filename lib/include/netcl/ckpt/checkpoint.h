@@ -124,9 +124,10 @@ class Tree {
   std::vector<std::pair<double, double>> complexes_;
 };
 
-enum class Format : std::uint8_t { npz, npy, npy_folder, netcl, pickle, torch, torch_legacy, safetensors };
+enum class Format : std::uint8_t { npz, npy, npy_folder, netcl, pickle, torch, torch_legacy, safetensors, flax };
 
-/// "npz", "npy", "npy-folder", "netcl", "pickle", "torch", "torch-legacy", "safetensors". Lifetime: static storage.
+/// "npz", "npy", "npy-folder", "netcl", "pickle", "torch", "torch-legacy", "safetensors", "flax". Lifetime: static
+/// storage.
 const char* to_string(Format format);
 
 /// A stored part of a container, tensor or not: each is read through, and its CRC compared, by verify.

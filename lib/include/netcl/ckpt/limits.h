@@ -16,7 +16,8 @@ struct Limits {
   /// numbers, so sidecars of small models reach tens of megabytes.
   std::uint64_t max_json_bytes = std::uint64_t{256} << 20;
   /// A pickle's text, which is kept in memory: keys, and the arrays of protocols 0 to 2, which are text
-  /// there. Bounded by the file's size too. Array payloads of later protocols do not count.
+  /// there; and the texts and byte strings of a msgpack. Bounded by the file's size too. Array payloads of later
+  /// protocols, and of msgpack, do not count.
   std::uint64_t max_pickle_inline_bytes = std::uint64_t{1} << 30;
   /// Zip members in one archive: directory memory is about 150 bytes each.
   std::uint64_t max_members = 4'000'000;
@@ -24,7 +25,7 @@ struct Limits {
   std::uint32_t max_dimensions = 64;
   /// Nesting of a structured dtype, bounded because dtypes are walked by recursion.
   std::uint32_t max_dtype_depth = 32;
-  /// Nesting of containers in a JSON document or a pickle. The parsers do not recurse.
+  /// Nesting of containers in a JSON document, a pickle or a msgpack. The parsers do not recurse.
   std::uint32_t max_depth = 200'000;
   /// Values in one checkpoint's tree (containers, keys and leaves). A document that takes more than twice as many bytes
   /// in the file may hold more: see max_values_in().
@@ -47,8 +48,8 @@ struct Limits {
   /// The most that max_values_in() gives, however large the file: twice as many have 32-bit ids.
   std::uint64_t max_values_of_large = std::uint64_t{1} << 29;
 
-  /// How many values a pickle or a JSON document may hold of which the file has so many bytes. In lists of numbers, of
-  /// which an honest file may have millions, each takes two bytes or more.
+  /// How many values a pickle, a msgpack or a JSON document may hold of which the file has so many bytes. In lists of
+  /// numbers, of which an honest file may have millions, each takes two bytes or more.
   std::uint64_t max_values_in(std::uint64_t stored_bytes) const {
     return std::max(max_values, std::min(stored_bytes / 2, max_values_of_large));
   }

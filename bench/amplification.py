@@ -136,6 +136,16 @@ def many(count, leaf="{},"):
     return "".join(leaf.format(i) for i in range(count))
 
 
+def msgpack_list(count, item):
+    return b"\xdd" + struct.pack(">I", count) + item * count
+
+
+def msgpack_map(keys, value):
+    return b"\xdf" + struct.pack(">I", len(keys)) + b"".join(k + value for k in keys)
+
+
+ARRAY = b"\xd7\1\x93\x91\0\xa2u1\xc4\0"  # of no element, in eleven bytes
+
 LEVELS = 190_000  # just below Limits::max_depth
 FILES = {}
 
@@ -221,6 +231,20 @@ FILES |= {
     "sidecar-moments.npz+json": lambda: (zip_of([("w.npy", npy("'<f4'", "(600000,)", bytes(2_400_000)))]),
                                          b'{"optim_state":{"t":1,"moments":[[[' + b"0," * 599_999 + b"0],[" + b"0," * 599_999 + b"0]]]}}"),
     "sidecar-deep-dicts.npz+json": lambda: (zip_of([("w.npy", npy())]), b'{"config":' + b'{"a":' * LEVELS + b"1" + b"}" * LEVELS + b"}"),
+    # Flax
+    "arrays.msgpack": lambda: msgpack_list(79_000, ARRAY),
+    "many-arrays.msgpack": lambda: msgpack_list(450_000, ARRAY),
+    "bad-arrays.msgpack": lambda: msgpack_list(79_000, b"\xc7\0\1"),
+    "named-arrays.msgpack": lambda: msgpack_map([b"\xa5%05d" % i for i in range(79_000)], ARRAY),
+    "parts.msgpack": lambda: b"\x83\xb9__msgpack_chunked_array__\xc3\xa5shape\x91\0\xa6chunks" + msgpack_list(79_000, ARRAY),
+    "extensions.msgpack": lambda: msgpack_list(1_600_000, b"\xc7\0\5"),
+    "wide.msgpack": lambda: msgpack_list(1_900_000, b"\xc0"),
+    "wide-lists.msgpack": lambda: msgpack_list(1_900_000, b"\x90"),
+    "wide-map.msgpack": lambda: msgpack_map([b"\xce" + struct.pack(">I", i) for i in range(800_000)], b"\xc0"),
+    "nested.msgpack": lambda: b"\x91" * LEVELS + ARRAY,
+    "nested-maps.msgpack": lambda: b"\x81\xa1a" * LEVELS + ARRAY,
+    "long-key.msgpack": lambda: b"\x81\xdb" + struct.pack(">I", 4 << 20) + b"k" * (4 << 20) + msgpack_list(20_000, b"\xc7\0\1"),
+    "text.msgpack": lambda: b"\x81\xa1a\xdb" + struct.pack(">I", 4 << 20) + b"\x1b" * (4 << 20),
 }
 INFLATES = ("*inflating*", "stride-0*", "transposed*", "far-apart*")  # what is read is larger than the file
 

@@ -159,7 +159,31 @@ def repair_seeds():
         b"PK\7\10" + struct.pack("<III", 0x352441C2, 3, 3))
 
 
+def flax():
+    """What flax.serialization.msgpack_serialize gives, and a value of an extension that it does not have."""
+    def text(s):
+        return bytes([0xA0 + len(s)]) + s.encode()
+
+    def extension(code, data):
+        return b"\xc7" + bytes([len(data), code]) + data
+
+    def array(shape, dtype, data, code=1):
+        return extension(code, b"\x93" + bytes([0x90 + len(shape), *shape]) + text(dtype) + b"\xc4" + bytes([len(data)]) + data)
+
+    def table(**values):
+        return bytes([0x80 + len(values)]) + b"".join(text(k) + v for k, v in values.items())
+
+    kernel = array([2, 3], "bfloat16", bytes(range(12)))
+    parts = b"\x83" + text("__msgpack_chunked_array__") + b"\xc3" + text("shape") + b"\x82\xa10\2\xa11\1" + text("chunks") + (
+        b"\x82\xa11" + array([1], "int8", b"b") + b"\xa10" + array([1], "int8", b"a"))
+    return table(step=b"\xcd\1\0", params=table(kernel=kernel, parts=parts),
+                 opt_state=table(count=array([], "int32", b"\1\0\0\0"), mu=table(kernel=kernel)),
+                 other=b"\x98\xc0\xc2\xff" + array([], "float32", bytes(4), 3) + extension(2, b"\x92\1\2") +
+                 b"\xcb\x3f\xf8\0\0\0\0\0\0" + extension(255, b"tick") + b"\xc4\2\0\xff")
+
+
 def any_seeds():
+    yield "flax", flax()
     yield "npz", dict(npz_seeds())["other"]
     yield "pickle", pickle.dumps({"model": {"w": np.ones(2, "<f4")}, "optimizer": {"state": [np.zeros(2, "<f4")], "t": 8}}, 4)
     yield "torch", small_torch()

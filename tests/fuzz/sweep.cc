@@ -1,4 +1,4 @@
-// Every operation on every truncation and on one change of each byte of small files, ten of them, in one process.
+// Every operation on every truncation and on one change of each byte of small files, eleven of them, in one process.
 //
 //     sweep CORPUS [whole]
 //
@@ -22,9 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 using Bytes = std::vector<std::byte>;
 
-constexpr const char* kFiles[] = {"npy/fields",         "npz/deflated",     "npz/stored",    "npz/zip64",
-                                  "pickle/protocol2",   "pickle/protocol4", "pickle/unsafe", "safetensors/kinds",
-                                  "torch/kinds-legacy", "torch/small"};
+constexpr const char* kFiles[] = {"npy/fields",         "npz/deflated",     "npz/stored",     "npz/zip64",
+                                  "pickle/protocol2",   "pickle/protocol4", "pickle/unsafe",  "safetensors/kinds",
+                                  "torch/kinds-legacy", "torch/small",      "operations/flax"};
 
 Bytes read(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);

@@ -447,6 +447,23 @@ bool replaces(const fs::path& out, const Checkpoint& in) {
   return !in.path.empty() && fs::equivalent(out, in.path, ignored);
 }
 
+/// Nothing takes the input's place that lacks a part of it, or that its own program would read as something else.
+Result<void> check_replacing(const Checkpoint& in, const fs::path& out, const ConvertReport& report,
+                             const ConvertOptions& options) {
+  if (options.sink || !replaces(out, in)) return {};
+  if (!report.left_out.empty()) {
+    const LeftOut& first = report.left_out[0];
+    return fail_at(ErrorCode::invalid_argument, first.name, std::nullopt,
+                   "replacing the input would lose this ({}); write to another name", first.what);
+  }
+  const bool several =
+      std::any_of(in.problems.begin(), in.problems.end(), [](const Problem& p) { return p.code == "several-pickles"; });
+  if (several)
+    return fail(ErrorCode::invalid_argument,
+                "replacing the input would make one list of its several pickles; write to another name");
+  return {};
+}
+
 Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
   CKPT_CHECK(check_roots(in));
   ConvertReport report;
@@ -455,11 +472,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   CKPT_TRY(report.format, target_format(out, options));
   CKPT_CHECK(require_sidecar(in));
   report.left_out = left_behind(in);
-  if (!report.left_out.empty() && !options.sink && replaces(out, in)) {
-    const LeftOut& first = report.left_out[0];
-    return fail_at(ErrorCode::invalid_argument, first.name, std::nullopt,
-                   "replacing the input would lose this ({}); write to another name", first.what);
-  }
+  CKPT_CHECK(check_replacing(in, out, report, options));
   const ValueId old_root = in.root;
   CKPT_CHECK(narrow(in, options));
   auto overflows = std::make_shared<OverflowCount>(0);

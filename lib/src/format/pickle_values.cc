@@ -259,7 +259,10 @@ class Interpreter {
 
   Result<ValueId> make_global(PickleId id) {
     const PickleGlobal& global = g_.global(id);
-    if (classify(global, false, source_.script).grade == Grade::plain) return tree_.add_name(global.qualified());
+    if (classify(global, false, source_.script).grade == Grade::plain) {
+      const auto type = type_name(global.module, global.name);  // Python 2's under the name that Python 3 gives it
+      return tree_.add_name(type ? fmt::format("{}.{}", type->module, type->name) : global.qualified());
+    }
     return tree_.add_opaque(to_valid_utf8(global.qualified()), {});
   }
 

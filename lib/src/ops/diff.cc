@@ -463,6 +463,10 @@ class Differ {
     CKPT_TRY(auto a, list_candidates(a_, options_));
     CKPT_TRY(auto b, list_candidates(b_, options_));
     CKPT_CHECK(map_names(a, a_.tree, options_));
+    if (a.size() == 1 && b.size() == 1) {  // an npy has no name for its array, and npz calls one without a name arr_0
+      if (a[0].name().empty()) a[0].mapped = b[0].own_name;
+      if (b[0].name().empty()) b[0].mapped = a[0].name();
+    }
     CKPT_CHECK(require_readable(a_, a, true));
     CKPT_CHECK(require_readable(b_, b, false));
     // The first of each name, and the next of the same name.

@@ -13,11 +13,20 @@
 #include "base/try.h"
 
 namespace netcl::ckpt {
+namespace {
+
+constexpr std::uint64_t kBlockBytes = 4096;
+
+}  // namespace
+
+bool MsgpackReader::is_buffered(std::uint64_t num_bytes) const {
+  return at_ >= buffer_begin_ && at_ - buffer_begin_ + num_bytes <= buffer_.size();
+}
 
 Result<void> MsgpackReader::want(std::size_t num_bytes) {
-  if (at_ >= buffer_begin_ && at_ - buffer_begin_ + num_bytes <= buffer_.size()) return {};
+  if (is_buffered(num_bytes)) return {};
   // Small at first and after a jump: the next values may stand behind another payload.
-  const std::uint64_t block = at_ == buffer_begin_ + buffer_.size() && !buffer_.empty() ? 65536 : 4096;
+  const std::uint64_t block = at_ == buffer_begin_ + buffer_.size() && !buffer_.empty() ? 65536 : kBlockBytes;
   const std::uint64_t size = std::min(std::max<std::uint64_t>(block, num_bytes), outer_end_ - at_);
   buffer_.resize(size);
   if (auto done = source_.read_at(at_, buffer_); !done) {
@@ -40,9 +49,7 @@ Result<std::uint64_t> MsgpackReader::number(std::size_t num_bytes) {
 Result<void> MsgpackReader::read(std::uint64_t size_bytes, std::string& out) {
   out.resize(size_bytes);
   const auto bytes = std::as_writable_bytes(std::span(out));
-  if (at_ >= buffer_begin_ && at_ - buffer_begin_ + size_bytes <= buffer_.size()) {
-    std::copy_n(buffer_.begin() + static_cast<std::ptrdiff_t>(at_ - buffer_begin_), size_bytes, bytes.begin());
-  } else if (size_bytes <= 4096) {
+  if (size_bytes <= kBlockBytes || is_buffered(size_bytes)) {
     CKPT_CHECK(want(size_bytes));
     std::copy_n(buffer_.begin() + static_cast<std::ptrdiff_t>(at_ - buffer_begin_), size_bytes, bytes.begin());
   } else {

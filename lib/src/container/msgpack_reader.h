@@ -61,6 +61,7 @@ class MsgpackReader {
   }
 
  private:
+  bool is_buffered(std::uint64_t num_bytes) const;
   /// Makes so many bytes (a few), which are there, available in the buffer.
   Result<void> want(std::size_t num_bytes);
   /// A big-endian number of so many bytes.

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/problem.h"
 #include "base/try.h"
 #include "container/envelope.h"
 #include "container/npy_header.h"
@@ -189,7 +190,7 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
       e.message += fmt::format("; it also names {} (not executed)", unsafe->global);
       return tl::make_unexpected(std::move(e));
     }
-    out.problems.push_back({to_string(e.code), Severity::error, e.member, e.offset_bytes, e.message, ""});
+    out.problems.push_back(to_problem(e));
     out.root = out.tree.add_none();
   }
   if (out.format == Format::npz && options.sidecar && !path.empty()) read_sidecar(path, options, out);

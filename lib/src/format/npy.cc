@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/checked.h"
+#include "base/problem.h"
 #include "base/try.h"
 #include "model/dtype.h"
 
@@ -149,11 +150,10 @@ Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Check
       return fail_at(ErrorCode::limit_exceeded, "", at, "more than {} arrays in one file", options.limits.max_names);
     auto next = read_array(source, at, options, out);
     if (!next) {
-      const Error& e = next.error();
-      if (e.code == ErrorCode::io || e.code == ErrorCode::out_of_memory)
-        return tl::make_unexpected(std::move(next.error()));
-      out.problems.push_back({to_string(e.code), Severity::error, fmt::format("(array {})", arrays.size() + 1),
-                              e.offset_bytes.value_or(0) + at, e.message, ""});
+      Error& e = next.error();
+      if (could_not_look(e.code)) return tl::make_unexpected(std::move(e));
+      e.offset_bytes = e.offset_bytes.value_or(0) + at;
+      out.problems.push_back(to_problem(e, fmt::format("(array {})", arrays.size() + 1)));
       break;
     }
     const ValueId name = out.tree.add_string(fmt::format("(array {})", arrays.size() + 1));

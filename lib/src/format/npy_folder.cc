@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "format/npy.h"
@@ -97,7 +98,7 @@ Result<Checkpoint> read_npy_folder(const fs::path& path, const ReadOptions& opti
     if (const auto done = read_file(path / file, *name, options, out, entries); !done) {
       const Error& e = done.error();
       if (could_not_look(e.code)) return tl::make_unexpected(e);
-      out.problems.push_back({to_string(e.code), Severity::error, file, e.offset_bytes, e.message, ""});
+      out.problems.push_back(to_problem(e, file));
     }
   }
   out.root = out.tree.add_dict(entries);

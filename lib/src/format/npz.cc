@@ -5,6 +5,7 @@
 
 #include "base/endian.h"
 #include "base/parallel.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "format/npy.h"
@@ -66,7 +67,7 @@ class NpzReader {
       const Error& e = done.error();
       if (could_not_look(e.code)) return done;
       // One bad member does not hide the others.
-      out_.problems.push_back({to_string(e.code), Severity::error, member.name, e.offset_bytes, e.message, ""});
+      out_.problems.push_back(to_problem(e, member.name));
       limits_met += e.code == ErrorCode::limit_exceeded;
     }
     if (limits_met == kMaxLimitsMet) {

@@ -90,8 +90,7 @@ Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Ch
     const std::uint64_t begin = at;
     auto next = read_one(source, storage, at, options, out);
     if (!next || values.size() >= options.limits.max_names || out.tree.size() > 2 * options.limits.max_values) {
-      if (!next && (next.error().code == ErrorCode::io || next.error().code == ErrorCode::out_of_memory))
-        return tl::make_unexpected(std::move(next.error()));
+      if (!next && could_not_look(next.error().code)) return tl::make_unexpected(std::move(next.error()));
       out.problems.push_back({"trailing-bytes", Severity::warning, "", begin,
                               fmt::format("{} bytes follow the pickle's end", size - begin), ""});
       break;

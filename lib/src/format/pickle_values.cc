@@ -600,9 +600,7 @@ class Interpreter {
   Result<ValueId> add(Tensor tensor, Result<void> made) {
     if (!made) {
       const Error& e = made.error();
-      if (e.code == ErrorCode::io || e.code == ErrorCode::out_of_memory || e.code == ErrorCode::internal ||
-          view_.spent())
-        return tl::make_unexpected(e);
+      if (could_not_look(e.code) || e.code == ErrorCode::internal || view_.spent()) return tl::make_unexpected(e);
       tensor.storage = nullptr;
       tensor.offset_bytes = 0;
       if (tensor.strides.size() != tensor.shape.size()) tensor.strides = c_strides(tensor.shape);

@@ -17,6 +17,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "format/pickle_search.h"
@@ -355,7 +356,7 @@ class TorchZipReader {
       const Error& e = done.error();
       if (could_not_look(e.code)) return done;
       // One bad member does not hide the others.
-      out_.problems.push_back({to_string(e.code), Severity::error, m.name, e.offset_bytes, e.message, ""});
+      out_.problems.push_back(to_problem(e, m.name));
     }
     if (options_.thorough) check_zip_layout(source_, *directory_, data_offsets, out_.problems);
     return {};

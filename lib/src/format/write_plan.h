@@ -37,8 +37,8 @@ struct WritePart {
 /// All of one file, in order, or for a folder its files. Sizes are exact before the first byte is pulled.
 struct WritePlan {
   bool zip = false;
-  bool best = false;    ///< zip: deflate with the better and slower codec
-  std::string comment;  ///< zip: the archive's comment, under 64 KiB
+  bool best = false;            ///< zip: deflate with the better and slower codec
+  std::string comment;          ///< zip: the archive's comment, under 64 KiB
   std::deque<WritePart> parts;  // not a vector: growing one of 200,000 would hold them twice
 };
 

@@ -44,9 +44,9 @@ struct Rebuilt {
 
 /// A changed copy of what `root` reaches, in the same tree. Containers that hold no
 /// tensor are kept as they are; those that lose all that they held disappear. A dropped element of a
-/// list or tuple becomes None, so that the others keep their places. What contains itself still does. A renamed tensor stays in its
-/// dict where the new name begins with the dict's own, else it moves to the nearest dict above whose
-/// name does.
+/// list or tuple becomes None, so that the others keep their places. What contains itself still does.
+/// A renamed tensor stays in its dict where the new name begins with the dict's own, else it moves to
+/// the nearest dict above whose name does.
 /// Errors: limit_exceeded where sharing would make the copy too large, or depth the names; those of `rename` and
 /// `change`.
 Result<Rebuilt> rebuild(Tree& tree, ValueId root, const RebuildRules& rules, const Limits& limits);

@@ -382,8 +382,8 @@ bool matches_any(const std::vector<std::string>& globs, const std::string& name)
   return std::any_of(globs.begin(), globs.end(), [&](const std::string& g) { return glob_match(g, name); });
 }
 
-Result<void> map_names(std::vector<Candidate>& candidates, const Tree& tree, const DiffOptions& options) {
-  CKPT_TRY(Renames renames, Renames::compile(options.map, tree.size()));
+Result<void> map_names(std::vector<Candidate>& candidates, const Tree& tree, Renames& renames,
+                       const DiffOptions& options) {
   for (Candidate& c : candidates) {
     if (renames.empty()) break;
     CKPT_TRY(c.mapped, renames.apply(c.own_name));
@@ -462,13 +462,14 @@ class Differ {
   Result<void> pair_tensors() {
     CKPT_TRY(auto a, list_candidates(a_, options_));
     CKPT_TRY(auto b, list_candidates(b_, options_));
-    CKPT_CHECK(map_names(a, a_.tree, options_));
+    CKPT_TRY(Renames renames, Renames::compile(options_.map, a_.tree.size()));
+    CKPT_CHECK(map_names(a, a_.tree, renames, options_));
     if (a.size() == 1 && b.size() == 1) {  // an npy has no name for its array, and npz calls one without a name arr_0
       if (a[0].name().empty()) a[0].mapped = b[0].own_name;
       if (b[0].name().empty()) b[0].mapped = a[0].name();
     }
-    CKPT_CHECK(require_readable(a_, a, true));
-    CKPT_CHECK(require_readable(b_, b, false));
+    CKPT_CHECK(require_readable(a_, a, &renames));
+    CKPT_CHECK(require_readable(b_, b, nullptr));
     // The first of each name, and the next of the same name.
     std::unordered_map<std::string_view, std::size_t> partners(b.size());
     std::vector<std::size_t> next(b.size(), b.size());
@@ -494,15 +495,15 @@ class Differ {
     return {};
   }
 
-  /// What is selected and cannot be read is not "the same", nor only in the other file.
+  /// What is selected and cannot be read is not "the same", nor only in the other file. `renames`: of its names, or
+  /// null.
   Result<void> require_readable(const Checkpoint& checkpoint, const std::vector<Candidate>& candidates,
-                                bool mapped) const {
+                                Renames* renames) const {
     std::vector<Unreadable> found;
-    CKPT_TRY(Renames renames, Renames::compile(options_.map, checkpoint.tree.size()));
     for (Unreadable& member : unreadable_members(checkpoint)) {
       std::string name = member.name;
-      if (mapped && !renames.empty()) {
-        CKPT_TRY(name, renames.apply(name));
+      if (renames != nullptr && !renames->empty()) {
+        CKPT_TRY(name, renames->apply(name));
       }
       if (filter_.selects(name)) found.push_back(std::move(member));
     }

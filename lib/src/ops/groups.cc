@@ -43,14 +43,12 @@ bool is_number(std::string_view word) {
   return !word.empty() && std::all_of(word.begin(), word.end(), [](char c) { return '0' <= c && c <= '9'; });
 }
 
-bool is_separator(char c) { return c == '.' || c == '/'; }
-
 /// "optimizer/m/dense" and "optimizer.m.dense" alike. `words` lends its memory: there may be 200,000 names.
 void split(std::string_view name, Words& words) {
   words.clear();
   std::size_t start = 0;
   for (std::size_t i = 0; i <= name.size(); ++i) {
-    if (i < name.size() && !is_separator(name[i])) continue;
+    if (i < name.size() && name[i] != '.' && name[i] != '/') continue;
     if (i > start) words.push_back(name.substr(start, i - start));
     start = i + 1;
   }

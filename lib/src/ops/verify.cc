@@ -17,6 +17,7 @@
 #include "base/endian.h"
 #include "base/glob.h"
 #include "base/parallel.h"
+#include "base/problem.h"
 #include "base/try.h"
 #include "format/readers.h"
 #include "model/read_budget.h"
@@ -26,10 +27,6 @@ namespace netcl::ckpt {
 namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
-
-Problem to_problem(const Error& e) {
-  return {to_string(e.code), Severity::error, e.member, e.offset_bytes, e.message, ""};
-}
 
 /// True where a file that ends in this error was looked at and found broken; false where it could
 /// not be looked at.

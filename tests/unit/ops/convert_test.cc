@@ -79,7 +79,8 @@ TEST_CASE("convert: every damaged tensor is named, not the first alone", "[ops]"
   }
 }
 
-TEST_CASE("convert: each kind of value reads back from each format as what was written, or is refused by name", "[ops]") {
+TEST_CASE("convert: each kind of value reads back from each format as what was written, or is refused by name",
+          "[ops]") {
   const TemporaryFolder folder;
   Checkpoint c = checkpoint_of({{"w", ones()}});
   Tree& t = c.tree;

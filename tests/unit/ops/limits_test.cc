@@ -229,7 +229,8 @@ TEST_CASE("limits: a run whose history grows can always be restored", "[ops]") {
 }
 
 TEST_CASE("limits: a name that is not Unicode comes back as it was", "[ops]") {
-  for (const char* name : {"a.npz", "a.safetensors", "folder/"}) CHECK(holds(Value::dict({{"\xff", small_tensor({1})}}), name, Limits()));
+  for (const char* name : {"a.npz", "a.safetensors", "folder/"})
+    CHECK(holds(Value::dict({{"\xff", small_tensor({1})}}), name, Limits()));
 }
 
 TEST_CASE("limits: what cannot be read back is refused by name, and the old file stays", "[ops]") {

@@ -115,8 +115,8 @@ struct TensorDiff {
   Group group = Group::model;
   std::shared_ptr<const DiffSide> a;  ///< null if only b has it; the shape is as compared: transposed if asked for
   std::shared_ptr<const DiffSide> b;  ///< likewise; the same object as `a` if the two are equal
-  std::uint64_t num_elements = 0;              ///< that were compared
-  std::uint64_t differing = 0;                 ///< of those
+  std::uint64_t num_elements = 0;     ///< that were compared
+  std::uint64_t differing = 0;        ///< of those
   std::shared_ptr<const DiffFigures> figures;  ///< where the bytes differ and are numbers, else null
   std::vector<DiffElement> elements;
   std::shared_ptr<const Error> error;  ///< null for none

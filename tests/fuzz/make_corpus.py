@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import struct
 import sys
+import tarfile
 import zipfile
 from collections import OrderedDict
 
@@ -121,6 +122,32 @@ def torch_seeds():
             torch.save(value, out, _use_new_zipfile_serialization=not legacy)
             yield f"{name}{'-legacy' if legacy else ''}", out.getvalue()
     yield "small", small_torch()
+    yield "tar", torch_tar()
+
+
+def torch_tar():
+    """As torch wrote before 0.1.11: two views of a storage, a part of it, a class, behind pax headers."""
+    def dump(obj):
+        return pickle.dumps(obj, 2)
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj):
+            return obj[1] if isinstance(obj, tuple) and obj[0] == "id" else None
+
+    body = io.BytesIO()
+    Pickler(body, 2).dump({"w": ("id", "20"), "t": ("id", "21"), "part": ("id", "11"), "class": ("id", (OrderedDict, None, None))})
+    tensors = dump(2) + b"".join(
+        dump((key, 10, torch.FloatTensor)) + struct.pack(f"<i4x{2 * len(shape) + 1}q", len(shape), *shape, *strides, offset)
+        for key, shape, strides, offset in ((20, (2, 3), (3, 1), 0), (21, (2,), (3,), 1)))
+    storages = dump(1) + dump((10, "cpu", torch.FloatStorage)) + struct.pack("<q6f", 6, *range(6)) + dump([(11, 10, 2, 3)])
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in {"sys_info": dump({"little_endian": True}), "pickle": body.getvalue(), "tensors": tensors,
+                              "storages": storages}.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1.5 if name == "sys_info" else 0
+            tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()[:-9 * 512]  # without what fills a tape's record
 
 
 def small_torch():

@@ -13,6 +13,7 @@
 #include "container/envelope.h"
 #include "container/npy_header.h"
 #include "container/safetensors_header.h"
+#include "container/tar_directory.h"
 #include "format/npy_folder.h"
 #include "format/readers.h"
 #include "format/stranger.h"
@@ -33,6 +34,8 @@ bool is_safetensors(Head head) { return has_safetensors_start(head); }
 bool is_torch_legacy(Head head) {
   return head.starts_with(std::string_view("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15));
 }
+
+bool is_tar(Head head) { return has_tar_start(head); }
 
 bool is_pickle(Head head) { return head.starts_with('\x80') && head.size() > 1; }
 
@@ -93,6 +96,7 @@ constexpr std::array kFormats = {
     Row{Format::npy, is_npy, read_npy},
     Row{Format::safetensors, is_safetensors, read_safetensors},
     Row{Format::torch_legacy, is_torch_legacy, read_torch_legacy},
+    Row{Format::torch_legacy, is_tar, read_tar},  // what torch wrote before
     Row{Format::pickle, is_pickle, read_pickle},
     Row{Format::flax, [](Head) { return false; }, read_flax},  // guess() knows
 };
@@ -236,6 +240,7 @@ bool looks_like_checkpoint(const std::filesystem::path& path) {
   if (is_zip(head)) return first_member(head).ends_with(".npy") || first_member(head).ends_with("data.pkl");
   constexpr char kNewestProtocol = 5;
   if (is_pickle(head)) return head.size() > 2 && head[1] >= 2 && head[1] <= kNewestProtocol;
+  if (is_tar(head)) return is_torch_tar(*source);
   return is_npy(head) || is_safetensors(head) || looks_like_flax(head);
 }
 

@@ -144,8 +144,11 @@ constexpr std::array kPlain = {
     named("torch.cuda torch.sparse torch.cuda.sparse",
           "DoubleTensor FloatTensor HalfTensor BFloat16Tensor LongTensor IntTensor ShortTensor CharTensor ByteTensor "
           "BoolTensor"),
-    named("torch.nn.parameter", "Parameter Buffer UninitializedParameter UninitializedBuffer"),
-    named("torch.nn", "Parameter Buffer"),
+    // Before torch 0.4 a parameter was a call of its class.
+    Entry{"torch.nn.parameter torch.nn", "Parameter", Meaning::first},
+    Entry{"torch.autograd.variable", "Variable", Meaning::first},
+    named("torch.nn.parameter", "Buffer UninitializedParameter UninitializedBuffer"),
+    named("torch.nn", "Buffer"),
     Entry{"torch.nn.modules.*", "*", Meaning::module},
     Entry{"torch.nn.parallel.*", "DataParallel DistributedDataParallel", Meaning::module},
     named("torch.nn.functional torch.nn.init torch.nn", "*"),

@@ -42,37 +42,51 @@ PickleSearch::PickleSearch(const SourcePtr& source, const ZipDirectoryPtr& direc
   limits_.max_pickle_inline_bytes = std::min(limits_.max_pickle_inline_bytes, kMaxTextBytes);
 }
 
+Result<StoragePtr> PickleSearch::bytes_of(const ZipMember& member, std::uint64_t data_offset) const {
+  return zip_member_storage(source_, directory_, member, data_offset, 0, Checksum::ignored);
+}
+
 Result<void> PickleSearch::look_at(const ZipMember& member, std::uint64_t data_offset,
                                    std::span<const std::byte> start) {
-  if (is_marked(start)) return scan(member, data_offset);
+  if (!is_marked(start) && !may_begin_unmarked(start)) return {};
+  const auto bytes = bytes_of(member, data_offset);
+  if (!bytes) return could_not_look(bytes.error().code) ? tl::make_unexpected(bytes.error()) : Result<void>();
+  return look_at(member.name, **bytes, start);
+}
+
+Result<void> PickleSearch::look_at(const std::string& name, const Storage& bytes, std::span<const std::byte> start) {
+  if (is_marked(start)) return scan(name, bytes);
   if (!may_begin_unmarked(start)) return {};
-  auto done = read(member, data_offset, false);
+  auto done = read(name, bytes, false);
   if (!done && could_not_look(done.error().code)) return done;
   return {};
 }
 
 Result<void> PickleSearch::scan(const ZipMember& member, std::uint64_t data_offset) {
-  auto done = read(member, data_offset, true);
+  const auto bytes = bytes_of(member, data_offset);
+  if (!bytes) return could_not_look(bytes.error().code) ? tl::make_unexpected(bytes.error()) : Result<void>();
+  return scan(member.name, **bytes);
+}
+
+Result<void> PickleSearch::scan(const std::string& name, const Storage& bytes) {
+  auto done = read(name, bytes, true);
   if (!done && could_not_look(done.error().code)) return done;
   if (!done && done.error().code == ErrorCode::limit_exceeded) {
-    out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, member.name,
-                             done.error().offset_bytes,
+    out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, name, done.error().offset_bytes,
                              "it begins as a pickle, and not all of it was looked at: " + done.error().message, ""});
   }
   return {};
 }
 
-Result<void> PickleSearch::read(const ZipMember& member, std::uint64_t data_offset, bool certain) {
-  CKPT_TRY(const StoragePtr storage,
-           zip_member_storage(source_, directory_, member, data_offset, 0, Checksum::ignored));
+Result<void> PickleSearch::read(const std::string& name, const Storage& bytes, bool certain) {
   std::uint64_t at = 0;
-  while (at < storage->size_bytes()) {
+  while (at < bytes.size_bytes()) {
     if (readable_bytes_ == 0) return fail(ErrorCode::limit_exceeded, "the archive holds too many pickles");
     std::vector<PickleGlobal> named;
-    const auto graph = read_pickle_graph(*storage, at, limits_, &named);
+    const auto graph = read_pickle_graph(bytes, at, limits_, &named);
     const std::uint64_t end = graph ? graph->end_offset : graph.error().offset_bytes.value_or(at);
     readable_bytes_ -= std::min(readable_bytes_, std::max<std::uint64_t>(end - at, 1));
-    if (graph || certain) report_globals(graph ? graph->globals : named, member.name, script_, out_);
+    if (graph || certain) report_globals(graph ? graph->globals : named, name, script_, out_);
     if (!graph) return tl::make_unexpected(graph.error());
     at = end;
   }

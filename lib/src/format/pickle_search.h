@@ -11,7 +11,7 @@ namespace netcl::ckpt {
 /// call. Programs load such members too: an archive's extra files, or what torch.package keeps.
 class PickleSearch {
  public:
-  /// `script`: TorchScript's own classes count as known.
+  /// `directory`: null where the archive is no zip. `script`: TorchScript's own classes count as known.
   PickleSearch(const SourcePtr& source, const ZipDirectoryPtr& directory, bool script, const ReadOptions& options,
                Checkpoint& out);
 
@@ -23,8 +23,13 @@ class PickleSearch {
   /// The same for a member that programs load as a pickle, whatever it begins with. Errors: likewise.
   Result<void> scan(const ZipMember& member, std::uint64_t data_offset);
 
+  /// Both for a member whose decoded bytes are at hand.
+  Result<void> look_at(const std::string& name, const Storage& bytes, std::span<const std::byte> start);
+  Result<void> scan(const std::string& name, const Storage& bytes);
+
  private:
-  Result<void> read(const ZipMember& member, std::uint64_t data_offset, bool certain);
+  Result<StoragePtr> bytes_of(const ZipMember& member, std::uint64_t data_offset) const;
+  Result<void> read(const std::string& name, const Storage& bytes, bool certain);
 
   const SourcePtr& source_;
   const ZipDirectoryPtr& directory_;

@@ -163,7 +163,9 @@ Result<void> PickleTensors::torch(const std::vector<PickleId>& given, PickleId d
   out.shape = std::move(*shape);
   CKPT_TRY(out.strides, dtypes_.sizes(given[3]));
   if (out.strides.size() != out.shape.size()) return bad_pickle("a torch tensor has not one stride for each dimension");
-  CKPT_CHECK(place(storage, given[1], out));
+  const auto offset = view_.size(given[1]);
+  if (!offset) return bad_pickle("a torch tensor has an impossible offset");
+  CKPT_CHECK(place_tensor(storage, *offset, view_.limits, out));
   if (metadata == kNoPickle || !view_.is_mapping(metadata)) return {};
   CKPT_TRY(const auto pairs, view_.mapping(metadata));
   auto is_set = [&](std::string_view key) {
@@ -182,10 +184,7 @@ Result<void> PickleTensors::torch(const std::vector<PickleId>& given, PickleId d
   return {};
 }
 
-/// Every element lies in the storage.
-Result<void> PickleTensors::place(const TorchStorage& storage, PickleId offset_node, Tensor& out) const {
-  const auto offset = view_.size(offset_node);
-  if (!offset) return bad_pickle("a torch tensor has an impossible offset");
+Result<void> place_tensor(const TorchStorage& storage, std::uint64_t offset, const Limits& limits, Tensor& out) {
   if (out.num_elements() > 0) {
     std::optional<std::uint64_t> last = offset;
     for (std::size_t d = 0; d < out.shape.size() && last; ++d) {
@@ -193,12 +192,12 @@ Result<void> PickleTensors::place(const TorchStorage& storage, PickleId offset_n
       last = step ? checked_add(*last, *step) : std::nullopt;
     }
     if (!last || *last >= storage.num_elements) return bad_pickle("a torch tensor reaches beyond its storage");
-    const auto most = checked_mul(storage.storage->size_bytes(), view_.limits.max_expansion);
+    const auto most = checked_mul(storage.storage->size_bytes(), limits.max_expansion);
     if (most && out.size_bytes() > *most)
       return fail(ErrorCode::limit_exceeded, "a torch tensor repeats its storage more than {} times",
-                  view_.limits.max_expansion);
-    out.offset_bytes = *offset * out.dtype.item_bytes;
-  } else if (*offset > storage.num_elements) {
+                  limits.max_expansion);
+    out.offset_bytes = offset * out.dtype.item_bytes;
+  } else if (offset > storage.num_elements) {
     return bad_pickle("a torch tensor begins beyond its storage");
   }
   out.storage = storage.storage;

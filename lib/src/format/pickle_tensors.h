@@ -9,6 +9,10 @@
 
 namespace netcl::ckpt {
 
+/// Puts `out`, whose dtype, shape and strides are known, `offset` elements into `storage`. Every element lies in it.
+/// Errors: corrupt; limit_exceeded (max_expansion).
+Result<void> place_tensor(const TorchStorage& storage, std::uint64_t offset, const Limits& limits, Tensor& out);
+
 /// Makes tensors out of the arguments of NumPy's and torch's reconstructors. Each function fills `out` as far as it
 /// gets: where it fails, dtype and shape may be known, and the storage is not.
 class PickleTensors {
@@ -46,8 +50,6 @@ class PickleTensors {
   std::function<Result<Tensor>(PickleId call)> nested;
 
  private:
-  Result<void> place(const TorchStorage& storage, PickleId offset, Tensor& out) const;
-
   const PickleView& view_;
   PickleDTypes dtypes_;
   const StorageResolver& resolve_;

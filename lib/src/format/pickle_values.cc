@@ -758,14 +758,18 @@ class Interpreter {
   }
 
   Result<ValueId> make_persistent(PickleId id) {
-    const PickleId described = g_.persistent_id(id);
-    // ('module', class, file, source) stands where the class does.
-    if (view_.kind(described) == Kind::tuple) {
-      const auto parts = view_.items(described);
-      if (parts.size() > 1 && view_.is_text(parts[0], "module") && view_.kind(parts[1]) == Kind::global)
-        return make_global(parts[1]);
-    }
+    if (const PickleId wrapped = view_.wrapped_class(id); wrapped != kNoPickle) return make_global(wrapped);
     Tensor tensor;
+    if (source_.resolve_tensor) {
+      // One id is one object, however often it stands there: a few bytes must not become as many shapes of 64 sizes.
+      const PickleId named = g_.persistent_id(id);
+      const auto key = key_identity(named);
+      if (const auto known = key ? by_id_.find(*key) : by_id_.end(); known != by_id_.end()) return known->second;
+      auto found = source_.resolve_tensor(g_, named, tensor);
+      CKPT_TRY(const ValueId made, add(std::move(tensor), std::move(found)));
+      if (key) by_id_.emplace(*key, made);
+      return made;
+    }
     auto made = tensors_.lone_storage(id, tensor);
     if (!source_.resolve) return tl::make_unexpected(std::move(made.error()));
     return add(std::move(tensor), std::move(made));
@@ -800,6 +804,7 @@ class Interpreter {
   std::vector<ValueId> value_;                    // of each node; only value() looks at it
   std::unordered_map<PickleId, ValueId> nested_;  // by the node of the bytes
   std::unordered_map<ValueId, ValueId> quantization_;
+  std::unordered_map<std::string, ValueId> by_id_;     // tensors, by the persistent id
   bool dtensor_noted_ = false;
 };
 

@@ -19,6 +19,9 @@ struct TorchStorage {
 /// Finds the storage that a persistent id (a node of the graph) names.
 using StorageResolver = std::function<Result<TorchStorage>(const PickleGraph& graph, PickleId persistent_id)>;
 
+/// Makes the tensor that a persistent id names, where ids name tensors: `out` as far as it gets.
+using TensorResolver = std::function<Result<void>(const PickleGraph& graph, PickleId persistent_id, Tensor& out)>;
+
 /// Reads the torch file that lies in a pickle's bytes, `size_bytes` of `storage` from `offset_bytes` on, into the
 /// same tree.
 using NestedReader =
@@ -36,6 +39,7 @@ struct PickleSource {
   bool script = false;            ///< of TorchScript
   NestedReader read_nested = {};  ///< null in such a nested file
   NestedReader read_pickle = {};  ///< reads the pickle that lies in the payload, as joblib has object arrays
+  TensorResolver resolve_tensor = {};  ///< in place of `resolve` in torch's tar
 };
 
 /// Turns the symbols of a pickle into values of `out.tree`. What is plain (format/pickle_globals.h) is understood;

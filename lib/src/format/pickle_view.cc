@@ -34,14 +34,16 @@ Meaning PickleView::meaning(PickleId id) const {
 
 const PickleGlobal* PickleView::callable(PickleId call) const {
   PickleId id = graph.call(call).callable;
-  if (kind(id) == Kind::persistent) {
-    // ('module', class, file, source)
-    const PickleId described = graph.persistent_id(id);
-    const auto parts = kind(described) == Kind::tuple ? items(described) : std::vector<PickleId>();
-    if (parts.size() < 2 || !is_text(parts[0], "module")) return nullptr;
-    id = parts[1];
-  }
-  return kind(id) == Kind::global ? &graph.global(id) : nullptr;
+  if (kind(id) == Kind::persistent) id = wrapped_class(id);
+  return id != kNoPickle && kind(id) == Kind::global ? &graph.global(id) : nullptr;
+}
+
+PickleId PickleView::wrapped_class(PickleId persistent) const {
+  const PickleId described = graph.persistent_id(persistent);
+  const auto parts = kind(described) == Kind::tuple ? items(described) : std::vector<PickleId>();
+  if (parts.size() == 3 && kind(parts[0]) == Kind::global) return parts[0];
+  const bool named = parts.size() > 1 && is_text(parts[0], "module") && kind(parts[1]) == Kind::global;
+  return named ? parts[1] : kNoPickle;
 }
 
 Meaning PickleView::called(PickleId id) const {

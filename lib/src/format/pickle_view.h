@@ -31,6 +31,10 @@ class PickleView {
   /// What a call calls, also where torch's legacy files wrap a class in a persistent id; null for a call's result.
   const PickleGlobal* callable(PickleId call) const;
 
+  /// The class that a persistent id stands for: ('module', class, file, source), in torch's tar without the word.
+  /// kNoPickle, where it is for something else.
+  PickleId wrapped_class(PickleId persistent) const;
+
   std::vector<PickleId> items(PickleId id) const;
   std::vector<PickleId> pairs(PickleId id) const;
   std::vector<PickleId> args(PickleId call) const;

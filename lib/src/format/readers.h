@@ -17,6 +17,8 @@ Result<void> read_npz(const SourcePtr& source, const ZipDirectoryPtr& directory,
 Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
                             Checkpoint& out);
 Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+/// A tar: torch's own, from before version 0.1.11; any other is refused, naming what it holds.
+Result<void> read_tar(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
 /// A legacy torch file in the bytes of a pickle, as pickle.dump writes a tensor's storage. Returns what it holds.
 Result<ValueId> read_nested_torch(const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes,
                                   const ReadOptions& options, Checkpoint& out);
@@ -32,6 +34,9 @@ bool is_flax(const SourcePtr& source, const ReadOptions& options);
 
 /// True where an archive is torch's: a pickle of the object beside the storages.
 bool is_torch_zip(const ZipDirectory& directory);
+
+/// True where a tar is torch's. Only its first members are looked at.
+bool is_torch_tar(const SourcePtr& source);
 
 /// True for a file that begins as one that `repair` can rebuild: a zip, or safetensors.
 bool can_repair(const ByteSource& source);

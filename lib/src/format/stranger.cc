@@ -12,25 +12,29 @@ namespace netcl::ckpt {
 namespace {
 
 /// Some of the members, those first that may be checkpoints themselves.
-std::string list_members(const ZipDirectory& directory) {
+std::string list_names(std::vector<std::string_view> order) {
   constexpr std::size_t kMostNames = 4, kLongestName = 60;
-  auto is_checkpoint = [](const ZipMember& m) {
+  auto is_checkpoint = [](std::string_view name) {
     constexpr std::array<std::string_view, 13> kEndings = {".pth",         ".pt",  ".npz",      ".npy", ".ckpt",
                                                            ".bin",         ".pkl", ".tar",      ".h5",  ".onnx",
                                                            ".safetensors", ".zip", "parameters"};
-    return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view e) { return m.name.ends_with(e); });
+    return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view e) { return name.ends_with(e); });
   };
-  std::vector<const ZipMember*> order;
-  for (const ZipMember& m : directory.members) {
-    if (!is_folder(m)) order.push_back(&m);
-  }
-  std::stable_partition(order.begin(), order.end(), [&](const ZipMember* m) { return is_checkpoint(*m); });
+  std::stable_partition(order.begin(), order.end(), is_checkpoint);
   std::string out;
   for (std::size_t i = 0; i < std::min(order.size(), kMostNames); ++i) {
-    const std::string name = to_valid_utf8(order[i]->name);
+    const std::string name = to_valid_utf8(order[i]);
     out += (i > 0 ? ", " : "") + (name.size() > kLongestName ? name.substr(0, kLongestName) + "..." : name);
   }
   return order.size() > kMostNames ? fmt::format("{} and {} more", out, order.size() - kMostNames) : out;
+}
+
+std::string list_members(const ZipDirectory& directory) {
+  std::vector<std::string_view> names;
+  for (const ZipMember& m : directory.members) {
+    if (!is_folder(m)) names.push_back(m.name);
+  }
+  return list_names(std::move(names));
 }
 
 }  // namespace
@@ -51,13 +55,7 @@ std::optional<std::string> describe_stranger(std::string_view head) {
           "7zXZ"))
     return "xz data; unpack it first with unxz";
   if (has("\x89HDF\r\n")) return "an HDF5 file (Keras .h5), which is not a format read here";
-  if (has("ustar", 257)) {
-    const std::string_view first = head.substr(0, head.find('\0'));
-    for (const std::string_view name : {"sys_info", "pickle", "storages", "tensors"}) {
-      if (first == name) return "a tar of torch before version 0.4; load and save it once with torch";
-    }
-    return "a tar archive; unpack it and name the checkpoint that is in it";
-  }
+  if (has("ustar", 257)) return "a tar archive whose first header is damaged";
   const auto start = head.find_first_not_of(" \t\r\n");
   if (start == head.npos) return "nothing but spaces";
   if (head[start] == '<') return "a web page or XML, perhaps what a download was answered with";
@@ -101,6 +99,11 @@ std::optional<std::string> describe_archive(const ZipDirectory& directory) {
                        list_members(directory));
   if (is_torch_remainder(directory)) return "a torch file without its data.pkl: the save was cut short";
   return std::nullopt;
+}
+
+std::string describe_tar(std::span<const std::string_view> files) {
+  if (files.empty()) return "a tar archive; it holds no file";
+  return fmt::format("a tar archive; it holds {}; extract it first", list_names({files.begin(), files.end()}));
 }
 
 std::string describe_plain_archive(const ZipDirectory& directory) {

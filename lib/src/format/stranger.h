@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,5 +23,8 @@ std::optional<std::string> describe_archive(const ZipDirectory& directory);
 
 /// The same for one of just files, naming some.
 std::string describe_plain_archive(const ZipDirectory& directory);
+
+/// What a tar of these files is that is not torch's, naming some, and the way out.
+std::string describe_tar(std::span<const std::string_view> files);
 
 }  // namespace netcl::ckpt

@@ -108,6 +108,11 @@ def pickle_seeds():
     yield "fields", pickle.dumps(np.zeros(2, [("a", "<f4", (2,)), ("b", ">i2")]))
     yield "random", pickle.dumps(np.random.RandomState(0).get_state()[2:])
     yield "unsafe", pickle.dumps({"a": a, "x": Unsafe()})
+    # joblib before 0.10: arrays in files beside this one
+    yield "joblib-files", (
+        b"\x80\2}(X\1\0\0\0acjoblib.numpy_pickle\nNDArrayWrapper\n)\x81}X\x08\0\0\0filenameX\x08\0\0\0m_01.npysb"
+        b"X\1\0\0\0bcjoblib.numpy_pickle\nZNDArrayWrapper\n)\x81}(X\x08\0\0\0filenameX\3\0\0\0m.zX\5\0\0\0state(K\1K\2\x85"
+        b"cnumpy\ndtype\nX\2\0\0\0f4K\0K\1\x87R(K\3X\1\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89tubu.")
 
 
 def torch_seeds():

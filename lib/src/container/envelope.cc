@@ -6,9 +6,11 @@
 #include "container/envelope.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/buffer.h"
 #include "base/try.h"
+#include "codec/inflate.h"
 #include "io/spool.h"
 
 namespace netcl::ckpt {
@@ -44,7 +46,111 @@ bool begins(StreamFormat format, std::span<const std::byte> bytes) {
   return stream_at(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())) == format;
 }
 
+class UnpackingReader final : public StorageReader {
+ public:
+  UnpackingReader(SourcePtr source, const Envelope& envelope, std::uint64_t size_bytes)
+      : source_(std::move(source)), envelope_(envelope), size_bytes_(size_bytes) {}
+
+  Result<void> read(std::uint64_t offset_bytes, std::span<std::byte> dst) override {
+    if (offset_bytes > size_bytes_ || dst.size() > size_bytes_ - offset_bytes)
+      return fail(ErrorCode::internal, "read past the end of unpacked data");
+    if (decoder_ == nullptr || offset_bytes < made_) {
+      CKPT_TRY(decoder_, Decompressor::open(envelope_.format));
+      taken_ = envelope_.offset_bytes;
+      made_ = 0;
+      ended_ = false;
+      left_ = {};
+    }
+    while (made_ < offset_bytes) {
+      std::array<std::byte, 4096> skipped;
+      CKPT_CHECK(pull(std::span(skipped).first(std::min<std::uint64_t>(skipped.size(), offset_bytes - made_))));
+    }
+    CKPT_CHECK(pull(dst));
+    if (made_ < size_bytes_) return {};
+    // Only behind the last byte does the decoder compare the checksum.
+    std::byte more{};
+    CKPT_TRY(const bool has_more, pull_some(std::span(&more, 1)).map([](std::size_t n) { return n > 0; }));
+    if (has_more) return damaged("the compressed data unpack to more than they should");
+    return {};
+  }
+
+ private:
+  tl::unexpected<Error> damaged(std::string_view why) const {
+    return fail_at(ErrorCode::corrupt, "", taken_, "{}", why);
+  }
+
+  Result<void> pull(std::span<std::byte> dst) {
+    while (!dst.empty()) {
+      CKPT_TRY(const std::size_t n, pull_some(dst));
+      if (n == 0) return damaged("the compressed data unpack to less than they should");
+      dst = dst.subspan(n);
+      made_ += n;
+    }
+    return {};
+  }
+
+  /// Up to dst.size() bytes; none at the stream's end.
+  Result<std::size_t> pull_some(std::span<std::byte> dst) {
+    constexpr std::size_t kBlockBytes = std::size_t{64} << 10;
+    while (!ended_) {
+      if (left_.empty() && taken_ < source_->size_bytes()) {
+        input_.resize(std::min<std::uint64_t>(kBlockBytes, source_->size_bytes() - taken_));
+        CKPT_CHECK(source_->read_at(taken_, input_));
+        left_ = input_;
+      }
+      const bool last = left_.size() == source_->size_bytes() - taken_;
+      CKPT_TRY(const Decompressor::Step step, decoder_->run(left_, dst));
+      left_ = left_.subspan(step.taken);
+      taken_ += step.taken;
+      ended_ = step.ended;
+      if (step.made > 0) return step.made;
+      if (ended_) break;
+      if (step.taken == 0 && last) return fail_at(ErrorCode::truncated, "", taken_, "the compressed data is cut short");
+      if (step.taken == 0) return damaged("the compressed data is damaged");
+    }
+    return std::size_t{0};
+  }
+
+  SourcePtr source_;
+  Envelope envelope_;
+  std::uint64_t size_bytes_;
+  std::unique_ptr<Decompressor> decoder_;
+  Buffer input_;
+  std::span<const std::byte> left_;  // of the input, not taken
+  std::uint64_t taken_ = 0;          // of the file
+  std::uint64_t made_ = 0;
+  bool ended_ = false;
+};
+
+class UnpackingStorage final : public Storage {
+ public:
+  UnpackingStorage(SourcePtr source, const Envelope& envelope, std::uint64_t size_bytes)
+      : source_(std::move(source)), envelope_(envelope), size_bytes_(size_bytes) {
+    form_.stored_bytes = source_->size_bytes();
+    form_.compression = Compression::deflate;
+  }
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  bool seekable() const override { return false; }
+  const StoredForm& stored_form() const override { return form_; }
+  Result<std::unique_ptr<StorageReader>> open() const override {
+    return std::unique_ptr<StorageReader>(std::make_unique<UnpackingReader>(source_, envelope_, size_bytes_));
+  }
+
+ private:
+  SourcePtr source_;
+  Envelope envelope_;
+  std::uint64_t size_bytes_;
+  StoredForm form_;  // no source: nothing of it could be moved as it is
+};
+
 }  // namespace
+
+Result<StoragePtr> unpacked_storage(const SourcePtr& source, const Envelope& envelope, std::uint64_t size_bytes) {
+  const std::uint64_t stored = source->size_bytes() - std::min(source->size_bytes(), envelope.offset_bytes);
+  if (size_bytes / kMaxInflateRatio > stored + kMaxInflateSlack)
+    return fail(ErrorCode::corrupt, "{} bytes cannot be packed into {}", size_bytes, stored);
+  return StoragePtr(std::make_shared<UnpackingStorage>(source, envelope, size_bytes));
+}
 
 std::optional<Envelope> find_envelope(std::string_view head) {
   if (head.starts_with("ZF0x")) {

@@ -5,6 +5,7 @@
 
 #include "codec/decompressor.h"
 #include "netcl/ckpt/source.h"
+#include "netcl/ckpt/storage.h"
 
 namespace netcl::ckpt {
 
@@ -25,5 +26,9 @@ struct Unpacked {
 /// Unpacks all of it, streams that follow one another too.
 /// Errors: truncated, corrupt, checksum_mismatch; limit_exceeded beyond `max_bytes`; io.
 Result<Unpacked> unpack(const SourcePtr& source, const Envelope& envelope, std::uint64_t max_bytes);
+
+/// What the one stream of `envelope` unpacks to, `size_bytes`, unpacked each time that it is read.
+/// Errors: corrupt where deflate cannot pack so many bytes into so few.
+Result<StoragePtr> unpacked_storage(const SourcePtr& source, const Envelope& envelope, std::uint64_t size_bytes);
 
 }  // namespace netcl::ckpt

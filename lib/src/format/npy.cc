@@ -110,8 +110,8 @@ Result<bool> another_array(const ByteSource& source, std::uint64_t offset_bytes)
 }
 
 /// The array whose header begins at `offset_bytes`, which becomes the place behind it.
-Result<ValueId> read_array(const SourcePtr& source, std::uint64_t& offset_bytes, const ReadOptions& options,
-                           Checkpoint& out) {
+Result<ValueId> read_array(const SourcePtr& source, std::uint64_t& offset_bytes, const std::string& where,
+                           const ReadOptions& options, Checkpoint& out) {
   const std::uint64_t left = source->size_bytes() - offset_bytes;
   std::vector<std::byte> head(std::min<std::uint64_t>(left, kNpyPreambleBytes));
   CKPT_CHECK(source->read_at(offset_bytes, head));
@@ -124,7 +124,7 @@ Result<ValueId> read_array(const SourcePtr& source, std::uint64_t& offset_bytes,
   CKPT_TRY(const NpyHeader header, parse_npy_header(head, options.limits));
   const StoragePtr payload = file_storage(source, offset_bytes + header_bytes, left - header_bytes);
   const std::size_t problems = out.problems.size();
-  CKPT_TRY(const ValueId array, add_npy_array(header, payload, "", options, out));
+  CKPT_TRY(const ValueId array, add_npy_array(header, payload, where, options, out));
   // How long an object array is only its pickle says; what follows it is not looked for.
   const bool plain = out.tree.kind(array) == ValueKind::tensor && out.tree.tensor(array).storage == payload;
   offset_bytes = plain ? offset_bytes + header_bytes + out.tree.tensor(array).size_bytes() : source->size_bytes();
@@ -137,10 +137,18 @@ Result<ValueId> read_array(const SourcePtr& source, std::uint64_t& offset_bytes,
 
 }  // namespace
 
+Result<ValueId> add_npy_file(const SourcePtr& source, const std::string& where, const ReadOptions& options,
+                             Checkpoint& out) {
+  std::uint64_t at = 0;
+  auto array = read_array(source, at, where, options, out);
+  if (!array && array.error().member.empty()) array.error().member = where;
+  return array;
+}
+
 // numpy.save to an open file may be called again and again, and numpy.load likewise.
 Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
   std::uint64_t at = 0;
-  CKPT_TRY(out.root, read_array(source, at, options, out));
+  CKPT_TRY(out.root, read_array(source, at, "", options, out));
   std::vector<Tree::Entry> arrays;
   while (at < source->size_bytes()) {
     CKPT_TRY(const bool another, another_array(*source, at));
@@ -148,7 +156,7 @@ Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Check
     if (arrays.empty()) arrays.push_back({out.tree.add_string("(array)"), out.root});
     if (arrays.size() >= options.limits.max_names)
       return fail_at(ErrorCode::limit_exceeded, "", at, "more than {} arrays in one file", options.limits.max_names);
-    auto next = read_array(source, at, options, out);
+    auto next = read_array(source, at, "", options, out);
     if (!next) {
       Error& e = next.error();
       if (could_not_look(e.code)) return tl::make_unexpected(std::move(e));

@@ -12,4 +12,9 @@ namespace netcl::ckpt {
 Result<ValueId> add_npy_array(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
                               const ReadOptions& options, Checkpoint& out);
 
+/// The array in the npy file `source`. `where`: what problems and errors call it.
+/// Errors: as add_npy_array(), unsupported, io.
+Result<ValueId> add_npy_file(const SourcePtr& source, const std::string& where, const ReadOptions& options,
+                             Checkpoint& out);
+
 }  // namespace netcl::ckpt

@@ -3,17 +3,19 @@
 #include "base/try.h"
 #include "format/pickle_dtype.h"
 #include "format/pickle_values.h"
+#include "io/file_source.h"
 #include "model/dtype.h"
 
 namespace netcl::ckpt {
 namespace {
 
 Result<ValueId> interpret(const PickleGraph& graph, const StoragePtr& payload, const std::string& where,
-                          const ReadOptions& options, Checkpoint& out, const NestedReader& objects = nullptr) {
+                          const ReadOptions& options, Checkpoint& out, const NestedReader& objects = nullptr,
+                          const BesideOpener& beside = nullptr) {
   const NestedReader nested = [&](const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes) {
     return read_nested_torch(storage, offset_bytes, size_bytes, options, out);
   };
-  return interpret_pickle({graph, payload, where, nullptr, false, nested, objects}, options, out);
+  return interpret_pickle({graph, payload, where, nullptr, false, nested, objects, nullptr, beside}, options, out);
 }
 
 /// joblib writes an array's elements into the pickle, behind the BUILD of their wrapper: from 0.10 on as they are, from
@@ -73,7 +75,11 @@ Result<ValueId> read_one(const SourcePtr& source, const StoragePtr& storage, std
   const NestedReader objects = [&](const StoragePtr&, std::uint64_t begin, std::uint64_t size_bytes) {
     return read_object_pickle(file_storage(source, begin, size_bytes), "", options, out);
   };
-  return interpret(*graph, storage, "", options, out, objects);
+  // A pipe and what is in memory have no folder.
+  BesideOpener beside;
+  if (source->file_id() && !out.path.empty())
+    beside = [&](std::string_view name) { return open_beside(out.path, name); };
+  return interpret(*graph, storage, "", options, out, objects, beside);
 }
 
 }  // namespace

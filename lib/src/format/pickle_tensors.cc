@@ -119,6 +119,25 @@ Result<void> PickleTensors::joblib_array(PickleId call, Tensor& out) const {
   return {};
 }
 
+Result<void> PickleTensors::joblib_zarray(const std::vector<PickleId>& attributes, Tensor& out) const {
+  // (1, shape, dtype, fortran): NumPy's state without the data, for an array of the class in `init_args`
+  const PickleId state = view_.find(attributes, "state");
+  const auto parts =
+      state != kNoPickle && view_.kind(state) == Kind::tuple ? view_.items(state) : std::vector<PickleId>();
+  if (parts.size() != 4) return bad_pickle("an array is not described as NumPy does it");
+  CKPT_TRY(out.dtype, dtypes_.parse(parts[2]));
+  CKPT_TRY(out.shape, dtypes_.sizes(parts[1]));
+  if (!checked_product(out.shape, out.dtype.item_bytes) || (out.dtype.item_bytes == 0 && out.num_elements() > 0)) {
+    out.shape.clear();
+    return bad_pickle("an array's shape describes more elements than there can be");
+  }
+  const bool fortran = (view_.kind(parts[3]) == Kind::boolean && view_.graph.boolean(parts[3])) ||
+                       (view_.is_integer(parts[3]) && view_.graph.integer(parts[3]) != 0);
+  out.strides = fortran ? f_strides(out.shape) : c_strides(out.shape);
+  if (has_object(out.dtype)) return fail(ErrorCode::unsupported, "an object array in a file of joblib before 0.10");
+  return {};
+}
+
 Result<void> PickleTensors::scalar(const std::vector<PickleId>& given, Tensor& out) const {
   if (given.size() != 2) return bad_pickle("a NumPy scalar has the wrong parts");
   CKPT_TRY(out.dtype, dtypes_.parse(given[0]));

@@ -32,6 +32,8 @@ class PickleTensors {
   Result<void> array(const ArrayState& state, Tensor& out) const;
   /// joblib's wrapper: its attributes, and the elements at the end of the bytes that stand behind it.
   Result<void> joblib_array(PickleId call, Tensor& out) const;
+  /// joblib's wrapper of an array whose elements alone are in a file beside the pickle: all but the storage.
+  Result<void> joblib_zarray(const std::vector<PickleId>& attributes, Tensor& out) const;
   /// numpy.core.multiarray.scalar(dtype, bytes)
   Result<void> scalar(const std::vector<PickleId>& given, Tensor& out) const;
 

@@ -11,6 +11,8 @@
 
 #include "base/text.h"
 #include "base/try.h"
+#include "container/envelope.h"
+#include "format/npy.h"
 #include "format/pickle_modules.h"
 #include "format/pickle_python.h"
 #include "format/pickle_tensors.h"
@@ -636,17 +638,71 @@ class Interpreter {
     return source_.read_pickle(view_.payload, range.offset_bytes, range.size_bytes);
   }
 
-  /// joblib before 0.10 wrote each array to a file of its own, FILE_01.npy.
+  /// joblib before 0.10 wrote each array to a file of its own: FILE_01.npy, or FILE_01.npy.z, the elements alone,
+  /// compressed. https://github.com/joblib/joblib/blob/main/joblib/numpy_pickle_compat.py
   Result<ValueId> make_joblib_file(PickleId id) {
-    std::string name;
-    if (const PickleId state = g_.call(id).state; state != kNoPickle && view_.is_mapping(state)) {
-      CKPT_TRY(const auto attributes, view_.mapping(state));
-      const PickleId file = view_.find(attributes, "filename");
-      if (file != kNoPickle && view_.kind(file) == Kind::string) name = to_valid_utf8(view_.text(file));
+    const PickleId state = g_.call(id).state;
+    std::vector<PickleId> attributes;
+    if (state != kNoPickle && view_.is_mapping(state)) {
+      CKPT_TRY(attributes, view_.mapping(state));
     }
-    return add(Tensor(), fail(ErrorCode::unsupported,
-                              "joblib before 0.10 wrote it to a file beside this one ({}); read that instead",
-                              name.empty() ? "not named" : name));
+    const PickleId file = view_.find(attributes, "filename");
+    Tensor tensor;
+    if (file == kNoPickle || view_.kind(file) != Kind::string)
+      return add(std::move(tensor), bad_pickle("joblib's array does not say which file it is in"));
+    const std::string name(view_.text(file));
+    const bool bare = view_.callable(id)->name == "ZNDArrayWrapper";
+    if (bare) {
+      if (auto described = tensors_.joblib_zarray(attributes, tensor); !described)
+        return add(std::move(tensor), std::move(described));
+    } else if (const auto known = beside_.find(name); known != beside_.end()) {
+      return known->second;
+    }
+    auto in_file = [&](const Error& e) -> Result<void> {
+      return fail(e.code, "joblib wrote it to {} beside this file: {}", to_valid_utf8(name), e.message);
+    };
+    if (!source_.open_beside)
+      return add(std::move(tensor),
+                 in_file({ErrorCode::unsupported, "what is read has no folder", "", "", std::nullopt, 0}));
+    const auto source = open_beside(name);
+    if (!source) {
+      // A machine that cannot look says nothing about the file.
+      if (could_not_look(source.error().code)) return tl::make_unexpected(source.error());
+      return add(std::move(tensor), in_file(source.error()));
+    }
+    if (bare) {
+      auto placed = place_zfile(*source, tensor);
+      if (placed) add_member(name, tensor);
+      return add(std::move(tensor), placed ? std::move(placed) : in_file(placed.error()));
+    }
+    auto array = add_npy_file(*source, to_valid_utf8(name), options_, out_);
+    if (!array && could_not_look(array.error().code)) return array;
+    if (array && tree_.kind(*array) == ValueKind::tensor) add_member(name, tree_.tensor(*array));
+    auto value = array ? std::move(array) : add(std::move(tensor), in_file(array.error()));
+    if (value) beside_.emplace(name, *value);
+    return value;
+  }
+
+  /// verify reads through what stands in files of its own.
+  void add_member(const std::string& name, const Tensor& tensor) {
+    if (options_.thorough && tensor.storage) out_.members.push_back({to_valid_utf8(name), tensor.storage});
+  }
+
+  Result<SourcePtr> open_beside(const std::string& name) {
+    if (const auto it = opened_.find(name); it != opened_.end()) return it->second;
+    CKPT_TRY(const SourcePtr source, source_.open_beside(name));
+    out_.file_bytes += source->size_bytes();  // it is a part of the checkpoint
+    opened_.emplace(name, source);
+    return source;
+  }
+
+  Result<void> place_zfile(const SourcePtr& source, Tensor& tensor) {
+    std::string head(std::min<std::uint64_t>(source->size_bytes(), 32), '\0');
+    CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(head))));
+    const auto envelope = head.starts_with("ZF") ? find_envelope(head) : std::nullopt;
+    if (!envelope) return bad_pickle("it is not compressed as joblib does");
+    CKPT_TRY(tensor.storage, unpacked_storage(source, *envelope, tensor.size_bytes()));
+    return {};
   }
 
   Result<ValueId> make_scalar(const std::vector<PickleId>& given) {
@@ -805,6 +861,8 @@ class Interpreter {
   std::unordered_map<PickleId, ValueId> nested_;  // by the node of the bytes
   std::unordered_map<ValueId, ValueId> quantization_;
   std::unordered_map<std::string, ValueId> by_id_;     // tensors, by the persistent id
+  std::unordered_map<std::string, ValueId> beside_;    // arrays, by the name of the file
+  std::unordered_map<std::string, SourcePtr> opened_;  // by name
   bool dtensor_noted_ = false;
 };
 

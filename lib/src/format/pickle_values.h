@@ -30,6 +30,9 @@ using NestedReader =
 /// torch's name of an element type: "FloatStorage" or "float32". Errors: unsupported.
 Result<DType> torch_dtype(const PickleGlobal& global);
 
+/// Opens the file of this name beside the pickle's own. Errors: corrupt, unsupported: what it says of the one tensor.
+using BesideOpener = std::function<Result<SourcePtr>(std::string_view name)>;
+
 /// A pickle that has been read as symbols, and what is around it.
 struct PickleSource {
   const PickleGraph& graph;
@@ -40,6 +43,7 @@ struct PickleSource {
   NestedReader read_nested = {};  ///< null in such a nested file
   NestedReader read_pickle = {};  ///< reads the pickle that lies in the payload, as joblib has object arrays
   TensorResolver resolve_tensor = {};  ///< in place of `resolve` in torch's tar
+  BesideOpener open_beside = {};       ///< null where the pickle is no file's, or a pipe's
 };
 
 /// Turns the symbols of a pickle into values of `out.tree`. What is plain (format/pickle_globals.h) is understood;

@@ -83,6 +83,46 @@ class ReopeningSource final : public ByteSource {
   std::uint64_t size_bytes_;
 };
 
+/// A descriptor of a regular file that is no link. A pipe of this name is not waited for.
+Result<SourcePtr> open_regular(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0 && errno == ENOENT) return fail(ErrorCode::corrupt, "there is no such file");
+  if (fd < 0 && errno == ELOOP) return fail(ErrorCode::unsupported, "it is a link, which is not followed");
+  if (fd < 0) return io_error(errno, path.string(), "cannot open");
+  struct stat st;
+  if (::fstat(fd, &st) != 0) {
+    const int number = errno;
+    ::close(fd);
+    return io_error(number, path.string(), "cannot open");
+  }
+  if (!S_ISREG(st.st_mode)) {
+    ::close(fd);
+    return fail(ErrorCode::unsupported, "it is no regular file");
+  }
+  return SourcePtr(std::make_shared<FileSource>(fd, static_cast<std::uint64_t>(st.st_size), path.string(),
+                                                FileId{st.st_dev, st.st_ino}));
+}
+
+/// Thousands may lie beside one file: none stays open.
+class BesideSource final : public ByteSource {
+ public:
+  BesideSource(std::filesystem::path path, std::uint64_t size_bytes, std::optional<FileId> id)
+      : path_(std::move(path)), name_(path_.string()), size_bytes_(size_bytes), id_(id) {}
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  const std::string& name() const override { return name_; }
+  std::optional<FileId> file_id() const override { return id_; }
+  Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
+    CKPT_TRY(const SourcePtr source, open_regular(path_));
+    return source->read_at(offset_bytes, dst);
+  }
+
+ private:
+  std::filesystem::path path_;
+  std::string name_;
+  std::uint64_t size_bytes_;
+  std::optional<FileId> id_;
+};
+
 class MemorySource final : public ByteSource {
  public:
   MemorySource(std::vector<std::byte> bytes, std::string name) : bytes_(std::move(bytes)), name_(std::move(name)) {}
@@ -139,6 +179,14 @@ Result<SourcePtr> source_of_descriptor(int fd, const std::string& name) {
   auto copy = spool(fd, name);
   ::close(fd);
   return copy;
+}
+
+Result<SourcePtr> open_beside(const std::filesystem::path& path, std::string_view name) {
+  if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\\\0", 3)) != name.npos)
+    return fail(ErrorCode::unsupported, "it is no name of a file in the same folder");
+  const std::filesystem::path beside = path.parent_path() / std::string(name);
+  CKPT_TRY(const SourcePtr source, open_regular(beside));
+  return SourcePtr(std::make_shared<BesideSource>(beside, source->size_bytes(), source->file_id()));
 }
 
 Result<Spool> Spool::create(std::string name) {

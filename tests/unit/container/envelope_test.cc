@@ -82,3 +82,34 @@ TEST_CASE("envelope: a bomb ends at the limit", "[container][hostile]") {
   CHECK(done.error().code == ErrorCode::limit_exceeded);
   CHECK(unpacked(kGzip, kText.size()));
 }
+
+TEST_CASE("envelope: a stream of a known size is unpacked as it is read", "[container]") {
+  const auto storage_of = [](const std::string& file, std::uint64_t size) {
+    return unpacked_storage(source_of(file), *find_envelope(file), size);
+  };
+  const auto storage = storage_of(kZf, kText.size());
+  REQUIRE(storage);
+  CHECK((*storage)->size_bytes() == kText.size());
+  CHECK_FALSE((*storage)->seekable());
+  auto reader = (*storage)->open();
+  REQUIRE(reader);
+  std::string part(5, '\0');
+  // Ahead, back, and from the start: each is the text that is there.
+  for (const std::size_t at : {0, 5, 12, 3, 13}) {
+    REQUIRE((*reader)->read(at, std::as_writable_bytes(std::span(part))));
+    CHECK(part == kText.substr(at, 5));
+  }
+  CHECK_FALSE((*reader)->read(14, std::as_writable_bytes(std::span(part))));
+
+  std::string whole(kText.size(), '\0');
+  for (std::size_t n = 22; n < kZf.size(); ++n) {
+    const std::string cut = kZf.substr(0, n);
+    const auto short_one = unpacked_storage(source_of(cut), *find_envelope(kZf), kText.size());
+    REQUIRE(short_one);
+    CHECK_FALSE((*short_one)->open().value()->read(0, std::as_writable_bytes(std::span(whole))));
+  }
+  std::string more(kText.size() + 1, '\0'), less(kText.size() - 1, '\0');
+  CHECK_FALSE((*storage_of(kZf, more.size()))->open().value()->read(0, std::as_writable_bytes(std::span(more))));
+  CHECK_FALSE((*storage_of(kZf, less.size()))->open().value()->read(0, std::as_writable_bytes(std::span(less))));
+  CHECK_FALSE(storage_of(kZf, std::uint64_t{1} << 40));
+}

@@ -7,6 +7,7 @@
 
 #include "bytes.h"
 #include "catch.h"
+#include "io/file_source.h"
 #include "temporary_directory.h"
 
 using namespace netcl::ckpt;
@@ -101,4 +102,29 @@ TEST_CASE("file_source: standard input is a file or a pipe", "[io]") {
   REQUIRE(source);
   CHECK((*source)->name() == "(standard input)");
   CHECK(read(**source, 5, 4).value() == "file");
+}
+
+TEST_CASE("file_source: only a plain name finds a file beside another", "[io][hostile]") {
+  TemporaryDirectory folder;
+  const auto file = folder.write("m.pkl", "m");
+  folder.write("a", "0123456789");
+  const auto beside = open_beside(file, "a");
+  REQUIRE(beside);
+  CHECK((*beside)->size_bytes() == 10);
+  CHECK((*beside)->file_id().has_value());
+  CHECK(read(**beside, 2, 3) == "234");
+  std::filesystem::create_directory(folder / "sub");
+  std::filesystem::create_symlink("a", folder / "link");
+  for (const char* name : {"", ".", "..", "sub", "link", "sub/../a", "./a", "/etc/passwd", "a\\b"}) {
+    INFO(name);
+    const auto refused = open_beside(file, name);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::unsupported);
+  }
+  const auto absent = open_beside(file, "b");
+  REQUIRE_FALSE(absent);
+  CHECK(absent.error().code == ErrorCode::corrupt);
+  // A link that takes its place later is not followed either.
+  std::filesystem::rename(folder / "link", folder / "a");
+  CHECK_FALSE(read(**beside, 0, 1));
 }

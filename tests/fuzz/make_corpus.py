@@ -128,6 +128,8 @@ def torch_seeds():
             yield f"{name}{'-legacy' if legacy else ''}", out.getvalue()
     yield "small", small_torch()
     yield "tar", torch_tar()
+    # pickle.dumps({"a": 1}, 2) by lz4: Debian's Python has no module for it
+    yield "lz4", bytes.fromhex("04224d186040820f00008080027d71005801000000614b01732e00000000")
 
 
 def torch_tar():

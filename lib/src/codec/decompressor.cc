@@ -1,10 +1,12 @@
-// gzip (RFC 1952) and zlib (RFC 1950) by zlib, bzip2 by libbz2, xz and lzma by liblzma, zstd (RFC 8878) by libzstd.
+// gzip (RFC 1952) and zlib (RFC 1950) by zlib, bzip2 by libbz2, xz and lzma by liblzma, zstd (RFC 8878) by libzstd,
+// lz4 frames (https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md) by liblz4.
 //
 // A stream says how large a window its decoder must keep, which is memory on the file's word: xz and zstd are told the
-// most that they may take, twice what their programs' highest ordinary levels need.
+// most that they may take, twice what their programs' highest ordinary levels need. An lz4 block has 4 MiB at most.
 #include "codec/decompressor.h"
 
 #include <bzlib.h>
+#include <lz4frame.h>
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -168,6 +170,33 @@ class ZstdDecompressor final : public Decompressor {
   ZSTD_DStream* stream_;
 };
 
+class Lz4Decompressor final : public Decompressor {
+ public:
+  Lz4Decompressor() {
+    if (LZ4F_isError(LZ4F_createDecompressionContext(&context_, LZ4F_VERSION)) != 0) context_ = nullptr;
+  }
+  ~Lz4Decompressor() override { LZ4F_freeDecompressionContext(context_); }
+  Lz4Decompressor(const Lz4Decompressor&) = delete;
+  Lz4Decompressor& operator=(const Lz4Decompressor&) = delete;
+
+  Result<Step> run(std::span<const std::byte> in, std::span<std::byte> out) override {
+    if (context_ == nullptr) return no_memory();
+    std::size_t taken = in.size(), made = out.size();
+    const std::size_t status = LZ4F_decompress(context_, out.data(), &made, in.data(), &taken, nullptr);
+    if (LZ4F_isError(status) != 0) {
+      const std::string_view why = LZ4F_getErrorName(status);
+      if (why.find("allocation") != why.npos) return no_memory();
+      if (why.find("hecksum") != why.npos) return wrong_checksum();
+      return damaged();
+    }
+    return Step{taken, made, status == 0};
+  }
+  Result<void> restart() override { return {}; }  // a frame that ended is followed by the next
+
+ private:
+  LZ4F_dctx* context_ = nullptr;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Decompressor>> Decompressor::open(StreamFormat format) {
@@ -179,6 +208,7 @@ Result<std::unique_ptr<Decompressor>> Decompressor::open(StreamFormat format) {
     case StreamFormat::xz: return Pointer(std::make_unique<LzmaDecompressor>(false));
     case StreamFormat::lzma: return Pointer(std::make_unique<LzmaDecompressor>(true));
     case StreamFormat::zstd: return Pointer(std::make_unique<ZstdDecompressor>());
+    case StreamFormat::lz4: return Pointer(std::make_unique<Lz4Decompressor>());
   }
   return fail(ErrorCode::internal, "no such stream");
 }

@@ -9,9 +9,9 @@
 namespace netcl::ckpt {
 
 /// Compressed streams that stand around whole files. `lzma` is the format before xz.
-enum class StreamFormat : std::uint8_t { gzip, zlib, bzip2, xz, lzma, zstd };
+enum class StreamFormat : std::uint8_t { gzip, zlib, bzip2, xz, lzma, zstd, lz4 };
 
-/// Decodes one stream (gzip: one member, zstd: one frame), piece by piece, in at most 140 MiB.
+/// Decodes one stream (gzip: one member, zstd and lz4: one frame), piece by piece, in at most 140 MiB.
 /// Threads: one thread at a time.
 class Decompressor {
  public:

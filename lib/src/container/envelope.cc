@@ -1,4 +1,4 @@
-// FILE.gz, .bz2, .xz, .lzma and .zst, and joblib's compressed dumps: the same streams under any name.
+// FILE.gz, .bz2, .xz, .lzma, .zst and .lz4, and joblib's compressed dumps: the same streams under any name.
 //
 // All of it goes to a temporary file first, because readers seek and no such stream can. joblib before 0.10 wrote
 // "ZF", the unpacked size as "0x…" padded with spaces to 19 characters (20 of Python 2), and a zlib stream.
@@ -27,6 +27,7 @@ std::optional<StreamFormat> stream_at(std::string_view head) {
                        "7zXZ\0"sv))
     return StreamFormat::xz;
   if (head.starts_with("\x28\xb5\x2f\xfd"sv)) return StreamFormat::zstd;
+  if (head.starts_with("\x04\x22\x4d\x18"sv)) return StreamFormat::lz4;
   // The properties that every writer sets, and a window of a power of two.
   if (head.size() > 13 && head.starts_with("\x5d\0\0"sv) &&
       (head.substr(5, 8) == "\xff\xff\xff\xff\xff\xff\xff\xff"sv || head.substr(10, 3) == "\0\0\0"sv))

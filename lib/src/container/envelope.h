@@ -15,7 +15,7 @@ struct Envelope {
   std::uint64_t offset_bytes = 0;  ///< where it begins: joblib's old files have a header of their own
 };
 
-/// The envelope that a file of this beginning has: gzip, zlib, bzip2, xz, lzma, zstd, or joblib's "ZF".
+/// The envelope that a file of this beginning has: gzip, zlib, bzip2, xz, lzma, zstd, lz4, or joblib's "ZF".
 std::optional<Envelope> find_envelope(std::string_view head);
 
 struct Unpacked {

@@ -45,7 +45,7 @@ std::optional<std::string> describe_stranger(std::string_view head) {
   };
   if (head.empty()) return "the file is empty";
   if (has("version https://git-lfs")) return "a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'";
-  if (has("\x04\x22\x4d\x18")) return "LZ4 data, which joblib writes; unpack it first with 'lz4 -d'";
+  if (has("\x04\x22\x4d\x18")) return "LZ4 data; unpack it first with 'lz4 -d'";
   if (has("GGUF")) return "a GGUF file of llama.cpp, which is not a format read here";
   if (has("TFL3", 4)) return "a TensorFlow Lite model, which is not a format read here";
   if (has("\x1f\x8b")) return "gzip data; unpack it first with gunzip";

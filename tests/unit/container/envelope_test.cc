@@ -1,4 +1,5 @@
-// Streams that the programs wrote (gzip, bzip2, xz, lzma, zstd, joblib's ZF), around the text "hello hello hello\n".
+// Streams that the programs wrote (gzip, bzip2, xz, lzma, zstd, lz4, joblib's ZF), around the text
+// "hello hello hello\n".
 #include "container/envelope.h"
 
 #include "base/endian.h"
@@ -37,12 +38,13 @@ const std::string kXz = from_hex(
     "87c143c800012812c96a628e1fb6f37d010000000004595a");
 const std::string kLzma = from_hex("5d00008000ffffffffffffffff00341949ee8de94f7e21b620b7ffffba340000");
 const std::string kZstd = from_hex("28b52ffd201291000068656c6c6f2068656c6c6f2068656c6c6f0a");
+const std::string kLz4 = from_hex("04224d186440a70f0000006368656c6c6f20060050656c6c6f0a00000000c659d85b");
 const std::string kZlib = from_hex("789ccb48cdc9c957c840905c0040b50687");
 const std::string kZf = from_hex("5a4630783132202020202020202020202020202020789ccb48cdc9c957c840905c0040b50687");
 }  // namespace
 
 TEST_CASE("envelope: unpacks each format, and streams one after another", "[container]") {
-  for (const std::string& file : {kGzip, kBzip2, kXz, kLzma, kZstd, kZlib, kZf}) {
+  for (const std::string& file : {kGzip, kBzip2, kXz, kLzma, kZstd, kLz4, kZlib, kZf}) {
     INFO(file[0] << " " << file.size());
     const auto one = unpacked(file);
     REQUIRE(one);
@@ -52,7 +54,7 @@ TEST_CASE("envelope: unpacks each format, and streams one after another", "[cont
     REQUIRE(more);
     CHECK(more->trailing_bytes == 4);
   }
-  for (const std::string& file : {kGzip, kBzip2, kXz, kZstd}) {
+  for (const std::string& file : {kGzip, kBzip2, kXz, kZstd, kLz4}) {
     const auto two = unpacked(file + file + std::string(512, '\0'));
     REQUIRE(two);
     CHECK(text_of(*two) == kText + kText);
@@ -64,7 +66,7 @@ TEST_CASE("envelope: unpacks each format, and streams one after another", "[cont
 }
 
 TEST_CASE("envelope: what is cut or changed is an error or the same text, never more", "[container][hostile]") {
-  for (const std::string& file : {kGzip, kBzip2, kXz, kLzma, kZstd, kZlib, kZf}) {
+  for (const std::string& file : {kGzip, kBzip2, kXz, kLzma, kZstd, kLz4, kZlib, kZf}) {
     for (std::size_t n = 0; n < file.size(); ++n) {
       if (const auto cut = unpacked(file.substr(0, n)); cut) CHECK(file == kLzma);
     }

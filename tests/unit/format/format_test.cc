@@ -90,7 +90,6 @@ TEST_CASE("format: a stranger is named, whatever its extension", "[format][hosti
       {"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"},
       {"<!DOCTYPE html>\n<html></html>\n", "web page"},
       {" {\"epoch\": 1}", "JSON"},
-      {"\x04\x22\x4d\x18\x64", "lz4 -d"},
       {"GGUF\3", "GGUF"},
       {"\x89HDF\r\n\x1a\n", "HDF5"},
       {"pickle" + std::string(251, '\0') + "ustar", "a tar archive whose first header is damaged"},

@@ -6,7 +6,7 @@
 
 #include "commands.h"
 #include "guess.h"
-#include "html.h"
+#include "html/page.h"
 #include "log.h"
 #include "netcl/ckpt/diff.h"
 #include "options.h"

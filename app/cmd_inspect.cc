@@ -5,7 +5,7 @@
 #include "commands.h"
 #include "files.h"
 #include "guess.h"
-#include "html.h"
+#include "html/page.h"
 #include "log.h"
 #include "netcl/ckpt/format.h"
 #include "netcl/ckpt/inspect.h"

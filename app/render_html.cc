@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <span>
 
-#include "html.h"
+#include "html/page.h"
 #include "log.h"
 
 namespace netcl::ckpt::app {

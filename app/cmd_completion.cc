@@ -11,7 +11,7 @@
 #include <memory>
 
 #include "commands.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 #include "options.h"
 #include "validators.h"
 
@@ -76,7 +76,7 @@ Candidates tensor_names(const std::vector<std::string>& words) {
   for (const std::string& word : words) {
     std::error_code error;
     if (word.empty() || !std::filesystem::is_regular_file(word, error)) continue;
-    const auto checkpoint = read_checkpoint(word);
+    const auto checkpoint = open_checkpoint(word);
     if (!checkpoint) continue;
     const auto tensors = list_tensors(*checkpoint);
     if (!tensors) continue;

@@ -12,7 +12,7 @@
 #include "guess.h"
 #include "log.h"
 #include "netcl/ckpt/convert.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 #include "options.h"
 #include "progress.h"
 #include "render_human.h"

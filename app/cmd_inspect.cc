@@ -7,8 +7,8 @@
 #include "guess.h"
 #include "html/page.h"
 #include "log.h"
-#include "netcl/ckpt/format.h"
 #include "netcl/ckpt/inspect.h"
+#include "netcl/ckpt/open.h"
 #include "options.h"
 #include "render_html.h"
 #include "render_human.h"
@@ -39,10 +39,10 @@ void sort_tensors(std::vector<TensorInfo>& tensors, SortBy by) {
 Result<InspectReport> inspect_file(const std::string& path, const Options& options) {
   const bool standard_input = path == "-";
   auto opened = [&]() -> Result<Checkpoint> {
-    if (!standard_input) return read_checkpoint(path);
+    if (!standard_input) return open_checkpoint(path);
     auto source = open_standard_input();
     if (!source) return tl::make_unexpected(source.error());
-    return read_checkpoint(std::move(*source), "");
+    return open_checkpoint(std::move(*source), "");
   }();
   if (!opened) return tl::make_unexpected(std::move(opened.error()));
   auto report = inspect(*opened, options.inspect);

@@ -32,7 +32,7 @@ bool load_expectations(Options& options) {
   if (options.like.empty() && options.expect.empty()) return true;
   auto expected = [&]() -> Result<std::vector<ExpectedTensor>> {
     if (!options.expect.empty()) return read_expectations(options.expect);
-    auto other = read_checkpoint(options.like);
+    auto other = open_checkpoint(options.like);
     if (!other) return tl::make_unexpected(std::move(other.error()));
     return expectations_of(*other);
   }();

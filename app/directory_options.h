@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "netcl/ckpt/checkpoints.h"
+#include "netcl/ckpt/directory.h"
 
 namespace CLI {
 class App;

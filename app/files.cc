@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <filesystem>
 
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 namespace netcl::ckpt::app {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <string>
 
-#include "netcl/ckpt/checkpoints.h"
 #include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/device.h"
+#include "netcl/ckpt/directory.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/manifest.h"
 #include "netcl/ckpt/repair.h"

@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "log.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 #include "options.h"
 #include "render_human.h"
 #include "validators.h"
@@ -69,12 +69,12 @@ void add_dtype_option(CLI::App& command, ConvertOptions& options) {
 }
 
 Result<Checkpoint> open_input(const std::string& path, bool sidecar) {
-  ReadOptions options;
+  OpenOptions options;
   options.sidecar = sidecar;
-  if (path != "-") return read_checkpoint(path, options);
+  if (path != "-") return open_checkpoint(path, options);
   auto source = open_standard_input();
   if (!source) return tl::make_unexpected(std::move(source.error()));
-  return read_checkpoint(std::move(*source), "");
+  return open_checkpoint(std::move(*source), "");
 }
 
 void log_input_problems(const std::string& path, const Problems& problems) {

@@ -26,10 +26,11 @@
 #include "base/parallel.h"
 #include "codec/crc32.h"
 #include "codec/deflate.h"
-#include "device/device_state.h"
+#include "load/opencl/device_state.h"
 #include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/device.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/load.h"
+#include "netcl/ckpt/open.h"
 
 namespace {
 
@@ -288,7 +289,7 @@ int main(int argc, char** argv) {
     LoadOptions options;
     options.jobs = jobs;
     row(fmt::format("load {}, {} threads{}", name, jobs, how), bytes, 5, [&] {
-      const Checkpoint file = must(read_checkpoint(folder + "/" + name));
+      const Checkpoint file = must(open_checkpoint(folder + "/" + name));
       const auto tensors = must(list_tensors(file));
       std::vector<TensorLoad> loads;
       for (std::size_t i = 0; i < tensors.size(); ++i) {

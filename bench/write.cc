@@ -22,7 +22,7 @@
 #include "base/parallel.h"
 #include "netcl/ckpt/output_file.h"
 #include "netcl/ckpt/source.h"
-#include "ops/write_file.h"
+#include "write/write_file.h"
 
 namespace {
 

@@ -1,9 +1,11 @@
 // What docs/library.md shows, in one program that runs: scripts/check_docs finds each line of it here.
 #include <netcl/ckpt/convert.h>
 #include <netcl/ckpt/diff.h>
-#include <netcl/ckpt/format.h>
 #include <netcl/ckpt/inspect.h>
 #include <netcl/ckpt/manager.h>
+#include <netcl/ckpt/netcl.h>
+#include <netcl/ckpt/open.h>
+#include <netcl/ckpt/optimizer.h>
 #include <netcl/ckpt/save.h>
 #include <netcl/ckpt/verify.h>
 
@@ -104,7 +106,7 @@ void train() {
 }
 
 void look() {
-  const Checkpoint checkpoint = must(read_checkpoint("run.v2.npz"));
+  const Checkpoint checkpoint = must(open_checkpoint("run.v2.npz"));
   for (const NamedTensor& named : must(list_tensors(checkpoint))) {
     const Tensor& tensor = checkpoint.tree.tensor(named.value);
     std::vector<std::byte> elements(tensor.size_bytes());
@@ -115,8 +117,8 @@ void look() {
 }
 
 void check_and_convert() {
-  must(convert(must(read_checkpoint("run.v2.npz")), "run.pt", {}));
-  const DiffReport changes = must(diff(must(read_checkpoint("run.v2.npz")), must(read_checkpoint("run.pt"))));
+  must(convert(must(open_checkpoint("run.v2.npz")), "run.pt", {}));
+  const DiffReport changes = must(diff(must(open_checkpoint("run.v2.npz")), must(open_checkpoint("run.pt"))));
   const VerifyReport report = must(verify("run.pt"));
   std::printf("%s, %s\n", changes.differs ? "different" : "the same", report.sound() ? "sound" : "not sound");
 }

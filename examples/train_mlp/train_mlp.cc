@@ -6,7 +6,9 @@
 //
 // What matters for that is in Arrays and main(); the rest is the network.
 #include <netcl/ckpt/device_cl.h>
+#include <netcl/ckpt/load.h>
 #include <netcl/ckpt/manager.h>
+#include <netcl/ckpt/optimizer.h>
 #include <netcl/ckpt/save.h>
 
 #include <array>

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "netcl/ckpt/manager.h"
+#include "netcl/ckpt/netcl.h"
+#include "netcl/ckpt/optimizer.h"
 #include "netcl/ckpt/save.h"
 
 using namespace netcl::ckpt;

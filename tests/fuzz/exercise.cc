@@ -55,7 +55,7 @@ void exercise(const std::uint8_t* data, std::size_t size, const Read& read) {
   Checkpoint checkpoint;
   checkpoint.root = checkpoint.attributes = checkpoint.tree.add_dict({});
   checkpoint.file_bytes = size;
-  ReadOptions options;
+  OpenOptions options;
   options.thorough = true;
   if (auto done = read(memory_source({bytes.begin(), bytes.end()}, "fuzz"), options, checkpoint); !done) {
     return check_error(done.error());

@@ -6,11 +6,11 @@
 #include <string>
 
 #include "netcl/ckpt/checkpoint.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 namespace netcl::ckpt::fuzz {
 
-using Read = std::function<Result<void>(const SourcePtr&, const ReadOptions&, Checkpoint&)>;
+using Read = std::function<Result<void>(const SourcePtr&, const OpenOptions&, Checkpoint&)>;
 
 [[noreturn]] void broken(const std::string& promise);
 

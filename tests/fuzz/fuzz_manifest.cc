@@ -3,7 +3,7 @@
 #include "netcl/ckpt/manifest.h"
 #include "netcl/ckpt/verify.h"
 #include "operations.h"
-#include "ops/checkpoint_index.h"
+#include "run/checkpoint_index.h"
 
 using namespace netcl::ckpt;
 

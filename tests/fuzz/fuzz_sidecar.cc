@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const std::string stem = "/dev/shm/netcl-ckpt-fuzz-" + std::to_string(::getpid());
   std::ofstream(stem + ".json", std::ios::binary)
       .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
-  fuzz::exercise(data, size, [&](const SourcePtr& source, const ReadOptions& options, Checkpoint& out) -> Result<void> {
+  fuzz::exercise(data, size, [&](const SourcePtr& source, const OpenOptions& options, Checkpoint& out) -> Result<void> {
     out.root = arrays(out.tree, source);
     read_sidecar(stem + ".npz", options, out);
     out.root = out.attributes;

@@ -8,9 +8,9 @@
 
 #include "exercise.h"
 #include "format/peek.h"
-#include "netcl/ckpt/checkpoints.h"
 #include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/diff.h"
+#include "netcl/ckpt/directory.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/manifest.h"
 #include "netcl/ckpt/repair.h"
@@ -43,7 +43,7 @@ bool is_small(const Checkpoint& checkpoint) {
 
 /// What convert wrote opens, and holds what it said.
 void read_back(const ConvertReport& written) {
-  const auto back = read_checkpoint(fs::path(written.path));
+  const auto back = open_checkpoint(fs::path(written.path));
   if (!back) broken("what was written opens: " + back.error().to_string());
   const auto report = inspect(*back);
   if (!report) broken("what was written can be listed: " + report.error().to_string());
@@ -90,7 +90,7 @@ fs::path write_scratch(std::string_view name, std::span<const std::byte> bytes) 
 
 void run_operations(std::span<const std::byte> bytes) {
   const SourcePtr source = memory_source({bytes.begin(), bytes.end()}, "fuzz");
-  const auto opened = read_checkpoint(source, "");
+  const auto opened = open_checkpoint(source, "");
   if (!opened) check_error(opened.error());
   if (opened && !is_small(*opened)) return;
   VerifyOptions verifying;
@@ -121,7 +121,7 @@ void run_operations(std::span<const std::byte> bytes) {
 
 void run_directory_operations(std::span<const std::byte> bytes) {
   const fs::path path = write_scratch("run/iter_7.npz", bytes);
-  if (const auto opened = read_checkpoint(path); opened && !is_small(*opened)) return;
+  if (const auto opened = open_checkpoint(path); opened && !is_small(*opened)) return;
   looks_like_checkpoint(path);
   check(peek_checkpoint(path, {}));
   LatestOptions latest;

@@ -6,6 +6,8 @@
 #include <deque>
 #include <string>
 
+#include "netcl/ckpt/netcl.h"
+#include "netcl/ckpt/optimizer.h"
 #include "netcl/ckpt/save.h"
 
 using namespace netcl::ckpt;

@@ -7,10 +7,10 @@
 #include <iterator>
 
 #include "catch.h"
-#include "model/tree.h"
-#include "netcl/ckpt/format.h"
+#include "model/tree_walk.h"
+#include "netcl/ckpt/open.h"
 #include "netcl/ckpt/output_file.h"
-#include "ops/write_file.h"
+#include "write/write_file.h"
 
 namespace netcl::ckpt {
 
@@ -70,9 +70,9 @@ Checkpoint read_back(const WritePlan& plan) {
   REQUIRE(size);
   const auto source = file->reopen(*size);
   REQUIRE(source);
-  ReadOptions options;
+  OpenOptions options;
   options.thorough = true;
-  auto out = read_checkpoint(*source, "", options);
+  auto out = open_checkpoint(*source, "", options);
   INFO((out ? std::string() : out.error().to_string()));
   REQUIRE(out);
   for (const Problem& p : out->problems) FAIL_CHECK(p.code << ": " << p.message);

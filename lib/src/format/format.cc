@@ -1,6 +1,6 @@
 // Which format a file has, by its content. One table, in the order in which it is asked: formats with
 // a magic first, guesses last.
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 #include <algorithm>
 #include <array>
@@ -54,7 +54,7 @@ bool may_be_pickle(Head head) {
   return !head.empty() && std::string_view("(]}clidNIKJMFGSVUTX").find(head[0]) != Head::npos;
 }
 
-Result<void> read_zip(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+Result<void> read_zip(const SourcePtr& source, const OpenOptions& options, Checkpoint& out) {
   CKPT_TRY(const ZipDirectoryPtr directory, read_zip_directory(source, options.limits, out.problems));
   return is_torch_zip(*directory) ? read_torch_zip(source, directory, options, out)
                                   : read_npz(source, directory, options, out);
@@ -88,7 +88,7 @@ class UnmarkedSource final : public ByteSource {
 struct Row {
   Format format;
   bool (*matches)(Head head);
-  Result<void> (*read)(const SourcePtr& source, const ReadOptions& options, Checkpoint& out);
+  Result<void> (*read)(const SourcePtr& source, const OpenOptions& options, Checkpoint& out);
 };
 
 constexpr std::array kFormats = {
@@ -130,7 +130,7 @@ void check_extension(const std::filesystem::path& path, Checkpoint& out) {
 
 /// The row for a file without a magic: a zip behind something else, Flax's msgpack, or a pickle of the old protocols.
 Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& path, Head head,
-                         const ReadOptions& options, Checkpoint& out) {
+                         const OpenOptions& options, Checkpoint& out) {
   auto row_of = [](Format format) {
     return std::find_if(kFormats.begin(), kFormats.end(), [&](const Row& r) { return r.format == format; });
   };
@@ -156,10 +156,10 @@ Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& p
 }
 
 Result<Checkpoint> read_packed(const SourcePtr& source, const Envelope& envelope, const std::filesystem::path& path,
-                               const ReadOptions& options);
+                               const OpenOptions& options);
 
 /// `packed`: what `source` came out of, null where it is the file itself.
-Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::path& path, const ReadOptions& options,
+Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::path& path, const OpenOptions& options,
                                const SourcePtr& packed = nullptr) {
   Checkpoint out;
   out.path = path.string();
@@ -204,12 +204,12 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
 
 /// What is in a compressed file, read as if it were the file. One envelope: who packs twice has something to hide.
 Result<Checkpoint> read_packed(const SourcePtr& source, const Envelope& envelope, const std::filesystem::path& path,
-                               const ReadOptions& options) {
+                               const OpenOptions& options) {
   const std::uint64_t most = ~std::uint64_t{0};
   const std::uint64_t by_size = checked_mul(source->size_bytes(), options.limits.max_unpack_ratio).value_or(most);
   const std::uint64_t max_bytes = checked_add(by_size, options.limits.max_unpacked_bytes).value_or(most);
   CKPT_TRY(const Unpacked unpacked, unpack(source, envelope, max_bytes));
-  ReadOptions inner = options;
+  OpenOptions inner = options;
   inner.limits.max_values_of_large = source->size_bytes() / 2;  // what unpacks to it proves nothing
   CKPT_TRY(Checkpoint out, read_source(unpacked.source, path, inner, source));
   if (unpacked.trailing_bytes > 0) {
@@ -257,7 +257,7 @@ bool is_torch_zip(const ZipDirectory& directory) {
   });
 }
 
-Result<Checkpoint> read_checkpoint(SourcePtr source, const std::filesystem::path& path, const ReadOptions& options) {
+Result<Checkpoint> open_checkpoint(SourcePtr source, const std::filesystem::path& path, const OpenOptions& options) {
   return guarded([&]() -> Result<Checkpoint> {
     if (!source) return fail(ErrorCode::invalid_argument, "there is no source to read from");
     auto out = read_source(source, path, options);
@@ -266,11 +266,11 @@ Result<Checkpoint> read_checkpoint(SourcePtr source, const std::filesystem::path
   });
 }
 
-Result<Checkpoint> read_checkpoint(const std::filesystem::path& path, const ReadOptions& options) {
+Result<Checkpoint> open_checkpoint(const std::filesystem::path& path, const OpenOptions& options) {
   return guarded([&]() -> Result<Checkpoint> {
     if (is_npy_folder(path)) return read_npy_folder(path, options);
     CKPT_TRY(SourcePtr source, open_file(path));
-    return read_checkpoint(std::move(source), path, options);
+    return open_checkpoint(std::move(source), path, options);
   });
 }
 

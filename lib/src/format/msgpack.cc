@@ -22,7 +22,7 @@
 #include "container/msgpack_reader.h"
 #include "format/readers.h"
 #include "model/dtype.h"
-#include "model/tree.h"
+#include "model/tree_walk.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -106,7 +106,7 @@ Result<DType> parse_dtype_name(std::string_view name) {
 
 class FlaxReader {
  public:
-  FlaxReader(const SourcePtr& source, const ReadOptions& options, Checkpoint& out)
+  FlaxReader(const SourcePtr& source, const OpenOptions& options, Checkpoint& out)
       : source_(source),
         limits_(options.limits),
         out_(out),
@@ -467,7 +467,7 @@ bool has_flax_start(std::string_view head) {
   return (first >= 0x80 && first <= 0x8f) || first == 0xde || first == 0xdf;
 }
 
-bool is_flax(const SourcePtr& source, const ReadOptions& options) {
+bool is_flax(const SourcePtr& source, const OpenOptions& options) {
   Checkpoint trial;
   const bool whole = read_flax(source, options, trial).has_value() &&
                      std::none_of(trial.problems.begin(), trial.problems.end(),
@@ -475,7 +475,7 @@ bool is_flax(const SourcePtr& source, const ReadOptions& options) {
   return whole || !trial.tree.tensors().empty();
 }
 
-Result<void> read_flax(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+Result<void> read_flax(const SourcePtr& source, const OpenOptions& options, Checkpoint& out) {
   CKPT_CHECK(FlaxReader(source, options, out).read());
   if (!options.thorough) return {};
   const auto tensors = list_tensors(out, options.limits);

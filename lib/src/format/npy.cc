@@ -69,7 +69,7 @@ Result<DType> parse_descr(const PyLiteral& descr, const Limits& limits, std::uin
 }  // namespace
 
 Result<ValueId> add_npy_array(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
-                              const ReadOptions& options, Checkpoint& out) {
+                              const OpenOptions& options, Checkpoint& out) {
   Tensor tensor;
   CKPT_TRY(tensor.dtype, parse_descr(header.descr, options.limits, 0));
   tensor.shape = header.shape;
@@ -111,7 +111,7 @@ Result<bool> another_array(const ByteSource& source, std::uint64_t offset_bytes)
 
 /// The array whose header begins at `offset_bytes`, which becomes the place behind it.
 Result<ValueId> read_array(const SourcePtr& source, std::uint64_t& offset_bytes, const std::string& where,
-                           const ReadOptions& options, Checkpoint& out) {
+                           const OpenOptions& options, Checkpoint& out) {
   const std::uint64_t left = source->size_bytes() - offset_bytes;
   std::vector<std::byte> head(std::min<std::uint64_t>(left, kNpyPreambleBytes));
   CKPT_CHECK(source->read_at(offset_bytes, head));
@@ -137,7 +137,7 @@ Result<ValueId> read_array(const SourcePtr& source, std::uint64_t& offset_bytes,
 
 }  // namespace
 
-Result<ValueId> add_npy_file(const SourcePtr& source, const std::string& where, const ReadOptions& options,
+Result<ValueId> add_npy_file(const SourcePtr& source, const std::string& where, const OpenOptions& options,
                              Checkpoint& out) {
   std::uint64_t at = 0;
   auto array = read_array(source, at, where, options, out);
@@ -146,7 +146,7 @@ Result<ValueId> add_npy_file(const SourcePtr& source, const std::string& where, 
 }
 
 // numpy.save to an open file may be called again and again, and numpy.load likewise.
-Result<void> read_npy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+Result<void> read_npy(const SourcePtr& source, const OpenOptions& options, Checkpoint& out) {
   std::uint64_t at = 0;
   CKPT_TRY(out.root, read_array(source, at, "", options, out));
   std::vector<Tree::Entry> arrays;

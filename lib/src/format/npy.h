@@ -10,11 +10,11 @@ namespace netcl::ckpt {
 /// or lists is what they are.
 /// Errors: corrupt, truncated, limit_exceeded.
 Result<ValueId> add_npy_array(const NpyHeader& header, const StoragePtr& payload, const std::string& where,
-                              const ReadOptions& options, Checkpoint& out);
+                              const OpenOptions& options, Checkpoint& out);
 
 /// The array in the npy file `source`. `where`: what problems and errors call it.
 /// Errors: as add_npy_array(), unsupported, io.
-Result<ValueId> add_npy_file(const SourcePtr& source, const std::string& where, const ReadOptions& options,
+Result<ValueId> add_npy_file(const SourcePtr& source, const std::string& where, const OpenOptions& options,
                              Checkpoint& out);
 
 }  // namespace netcl::ckpt

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".npy";
 
-Result<void> read_file(const fs::path& path, const std::string& name, const ReadOptions& options, Checkpoint& out,
+Result<void> read_file(const fs::path& path, const std::string& name, const OpenOptions& options, Checkpoint& out,
                        std::vector<Tree::Entry>& entries) {
   CKPT_TRY(const SourcePtr source, reopening_file(path));
   out.file_bytes += source->size_bytes();
@@ -71,7 +71,7 @@ bool is_npy_folder(const fs::path& path) {
   return fs::is_directory(path, ignored) && fs::is_regular_file(path / kStructureMember, ignored);
 }
 
-Result<Checkpoint> read_npy_folder(const fs::path& path, const ReadOptions& options) {
+Result<Checkpoint> read_npy_folder(const fs::path& path, const OpenOptions& options) {
   Checkpoint out;
   out.format = Format::npy_folder;
   out.path = path.string();

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 namespace netcl::ckpt {
 
@@ -17,6 +17,6 @@ std::string npy_file_name(std::string_view name);
 std::optional<std::string> npy_tensor_name(std::string_view file);
 
 /// Errors: io; what is wrong with a single file is a problem of the checkpoint.
-Result<Checkpoint> read_npy_folder(const std::filesystem::path& path, const ReadOptions& options);
+Result<Checkpoint> read_npy_folder(const std::filesystem::path& path, const OpenOptions& options);
 
 }  // namespace netcl::ckpt

@@ -42,7 +42,7 @@ struct MemberStart {
 
 class NpzReader {
  public:
-  NpzReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options, Checkpoint& out)
+  NpzReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const OpenOptions& options, Checkpoint& out)
       : source_(source),
         directory_(directory),
         options_(options),
@@ -244,7 +244,7 @@ class NpzReader {
 
   const SourcePtr& source_;
   const ZipDirectoryPtr& directory_;
-  const ReadOptions& options_;
+  const OpenOptions& options_;
   Checkpoint& out_;
   std::vector<Tree::Entry> entries_;
   std::unordered_set<std::string> names_;
@@ -256,7 +256,7 @@ class NpzReader {
 
 }  // namespace
 
-Result<void> read_npz(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
+Result<void> read_npz(const SourcePtr& source, const ZipDirectoryPtr& directory, const OpenOptions& options,
                       Checkpoint& out) {
   return NpzReader(source, directory, options, out).read();
 }

@@ -133,10 +133,10 @@ Result<void> peek_sidecar(const std::filesystem::path& path, const PeekOptions& 
 
 Result<Checkpoint> peek(const std::filesystem::path& path, const PeekOptions& options) {
   CKPT_TRY(const SourcePtr source, open_file(path));
-  ReadOptions read;
+  OpenOptions read;
   read.limits = options.limits;
   CKPT_TRY(const bool zip, looks_like_zip(*source));
-  if (!zip) return read_checkpoint(source, path, read);
+  if (!zip) return open_checkpoint(source, path, read);
 
   Checkpoint out;
   out.path = path.string();

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "netcl/ckpt/checkpoint.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 namespace netcl::ckpt {
 
@@ -20,7 +20,7 @@ struct PeekOptions {
 /// Tells with a few reads whether a file is complete, trailer included, and what it says about itself,
 /// however many tensors it has: of an archive only the directory is read, and the structure document.
 /// The result has the values of root and attributes as far as they are plain, and of npz no tensors.
-/// Errors: as read_checkpoint(); corrupt where the directory lists data that is not there; truncated,
+/// Errors: as open_checkpoint(); corrupt where the directory lists data that is not there; truncated,
 /// corrupt for a sidecar that is torn.
 Result<Checkpoint> peek_checkpoint(const std::filesystem::path& path, const PeekOptions& options);
 

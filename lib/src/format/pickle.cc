@@ -10,7 +10,7 @@ namespace netcl::ckpt {
 namespace {
 
 Result<ValueId> interpret(const PickleGraph& graph, const StoragePtr& payload, const std::string& where,
-                          const ReadOptions& options, Checkpoint& out, const NestedReader& objects = nullptr,
+                          const OpenOptions& options, Checkpoint& out, const NestedReader& objects = nullptr,
                           const BesideOpener& beside = nullptr) {
   const NestedReader nested = [&](const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes) {
     return read_nested_torch(storage, offset_bytes, size_bytes, options, out);
@@ -66,7 +66,7 @@ class JoblibArrays {
 
 /// The pickle at `offset_bytes`, which becomes the place behind it.
 Result<ValueId> read_one(const SourcePtr& source, const StoragePtr& storage, std::uint64_t& offset_bytes,
-                         const ReadOptions& options, Checkpoint& out) {
+                         const OpenOptions& options, Checkpoint& out) {
   std::vector<PickleGlobal> named;
   auto graph = read_pickle_graph(*storage, offset_bytes, options.limits, &named, JoblibArrays(storage, options.limits));
   report_globals(graph ? graph->globals : named, "", false, out);
@@ -85,7 +85,7 @@ Result<ValueId> read_one(const SourcePtr& source, const StoragePtr& storage, std
 }  // namespace
 
 // pickle.dump to an open file may be called again and again, and pickle.load likewise: several are a list.
-Result<void> read_pickle(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+Result<void> read_pickle(const SourcePtr& source, const OpenOptions& options, Checkpoint& out) {
   const StoragePtr storage = file_storage(source, 0, source->size_bytes());
   const std::uint64_t size = source->size_bytes();
   std::uint64_t at = 0;
@@ -116,7 +116,7 @@ bool is_whole_pickle(const Storage& payload, const Limits& limits) {
   return graph && graph->end_offset == payload.size_bytes();
 }
 
-Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string& where, const ReadOptions& options,
+Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string& where, const OpenOptions& options,
                                    Checkpoint& out) {
   std::vector<PickleGlobal> named;
   auto graph = read_pickle_graph(*payload, 0, options.limits, &named);

@@ -32,7 +32,7 @@ bool may_begin_unmarked(std::span<const std::byte> start) {
 }  // namespace
 
 PickleSearch::PickleSearch(const SourcePtr& source, const ZipDirectoryPtr& directory, bool script,
-                           const ReadOptions& options, Checkpoint& out)
+                           const OpenOptions& options, Checkpoint& out)
     : source_(source),
       directory_(directory),
       script_(script),

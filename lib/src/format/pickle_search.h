@@ -12,7 +12,7 @@ namespace netcl::ckpt {
 class PickleSearch {
  public:
   /// `directory`: null where the archive is no zip. `script`: TorchScript's own classes count as known.
-  PickleSearch(const SourcePtr& source, const ZipDirectoryPtr& directory, bool script, const ReadOptions& options,
+  PickleSearch(const SourcePtr& source, const ZipDirectoryPtr& directory, bool script, const OpenOptions& options,
                Checkpoint& out);
 
   /// Looks at a member whose data begins at `data_offset`. `start`: its first decoded bytes, two or more where it has

@@ -38,7 +38,7 @@ bool is_leaf(Kind kind) {
 
 class Interpreter {
  public:
-  Interpreter(const PickleSource& source, const ReadOptions& options, Checkpoint& out)
+  Interpreter(const PickleSource& source, const OpenOptions& options, Checkpoint& out)
       : source_(source),
         view_(source.graph, source.payload, options.limits, source.script),
         g_(source.graph),
@@ -854,7 +854,7 @@ class Interpreter {
   PickleView view_;
   const PickleGraph& g_;
   PickleTensors tensors_;
-  const ReadOptions& options_;
+  const OpenOptions& options_;
   Checkpoint& out_;
   Tree& tree_;
   std::vector<ValueId> value_;                    // of each node; only value() looks at it
@@ -868,7 +868,7 @@ class Interpreter {
 
 /// Beside the state, under the names of the quantized tensors: what their integers stand for.
 Result<void> add_quantization(const std::unordered_map<ValueId, ValueId>& parameters, ValueId root,
-                              const ReadOptions& options, Checkpoint& out) {
+                              const OpenOptions& options, Checkpoint& out) {
   if (parameters.empty()) return {};
   const ValueId whole = std::exchange(out.root, root);
   auto listed = list_tensors(out, options.limits);
@@ -896,7 +896,7 @@ Result<DType> torch_dtype(const PickleGlobal& global) {
   return make_dtype(*type);
 }
 
-Result<ValueId> interpret_pickle(const PickleSource& source, const ReadOptions& options, Checkpoint& out) {
+Result<ValueId> interpret_pickle(const PickleSource& source, const OpenOptions& options, Checkpoint& out) {
   Interpreter interpreter(source, options, out);
   auto value = interpreter.run();
   if (value) {

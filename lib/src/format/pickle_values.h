@@ -36,12 +36,12 @@ using BesideOpener = std::function<Result<SourcePtr>(std::string_view name)>;
 /// A pickle that has been read as symbols, and what is around it.
 struct PickleSource {
   const PickleGraph& graph;
-  StoragePtr payload;             ///< what the graph's ranges are ranges of
-  std::string where;              ///< the member
-  StorageResolver resolve = {};   ///< null outside torch files
-  bool script = false;            ///< of TorchScript
-  NestedReader read_nested = {};  ///< null in such a nested file
-  NestedReader read_pickle = {};  ///< reads the pickle that lies in the payload, as joblib has object arrays
+  StoragePtr payload;                  ///< what the graph's ranges are ranges of
+  std::string where;                   ///< the member
+  StorageResolver resolve = {};        ///< null outside torch files
+  bool script = false;                 ///< of TorchScript
+  NestedReader read_nested = {};       ///< null in such a nested file
+  NestedReader read_pickle = {};       ///< reads the pickle that lies in the payload, as joblib has object arrays
   TensorResolver resolve_tensor = {};  ///< in place of `resolve` in torch's tar
   BesideOpener open_beside = {};       ///< null where the pickle is no file's, or a pipe's
 };
@@ -50,6 +50,6 @@ struct PickleSource {
 /// anything else becomes an opaque value; what it is called, report_globals() says. A tensor that cannot be read is
 /// listed without a storage, and is a problem of `out`.
 /// Errors: corrupt where a constructor's arguments contradict each other; limit_exceeded.
-Result<ValueId> interpret_pickle(const PickleSource& source, const ReadOptions& options, Checkpoint& out);
+Result<ValueId> interpret_pickle(const PickleSource& source, const OpenOptions& options, Checkpoint& out);
 
 }  // namespace netcl::ckpt

@@ -141,7 +141,7 @@ Result<SafetensorsRepair> plan_safetensors_repair(const SourcePtr& source, const
   return out;
 }
 
-Result<void> read_safetensors(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+Result<void> read_safetensors(const SourcePtr& source, const OpenOptions& options, Checkpoint& out) {
   CKPT_TRY(const SafetensorsHeader header, read_safetensors_header(*source, options.limits));
   std::vector<Tree::Entry> tensors;
   tensors.reserve(header.tensors.size());

@@ -123,7 +123,7 @@ bool is_netcl_sidecar(const fs::path& path) {
   return root && tree.kind(*root) == ValueKind::dict && (has("optim_state") || has("config") || has("layers"));
 }
 
-void read_sidecar(const fs::path& path, const ReadOptions& options, Checkpoint& out) {
+void read_sidecar(const fs::path& path, const OpenOptions& options, Checkpoint& out) {
   const fs::path sidecar = find_sidecar(path);
   if (sidecar.empty()) return;
   const std::string npz_name = path.filename().string();

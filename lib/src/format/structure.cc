@@ -10,7 +10,7 @@
 #include "base/try.h"
 #include "format/readers.h"
 #include "model/dtype.h"
-#include "model/tree.h"
+#include "model/tree_walk.h"
 
 namespace netcl::ckpt {
 namespace {

@@ -51,7 +51,7 @@ Result<void> look_at(const SourcePtr& source, const TarMember& member, PickleSea
 
 class TorchTarReader {
  public:
-  TorchTarReader(const SourcePtr& source, const TarDirectory& directory, const ReadOptions& options, Checkpoint& out)
+  TorchTarReader(const SourcePtr& source, const TarDirectory& directory, const OpenOptions& options, Checkpoint& out)
       : source_(source), options_(options), out_(out), members_(directory.members) {
     for (const char* name : {"pickle", "tensors", "storages"}) parts_.emplace(name, find(directory, name));
   }
@@ -309,7 +309,7 @@ class TorchTarReader {
   }
 
   const SourcePtr& source_;
-  const ReadOptions& options_;
+  const OpenOptions& options_;
   Checkpoint& out_;
   const std::vector<TarMember>& members_;
   std::unordered_map<std::string, const TarMember*> parts_;  // those that count
@@ -329,7 +329,7 @@ bool is_torch_tar(const SourcePtr& source) {
   return directory && is_torchs(*directory);
 }
 
-Result<void> read_tar(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+Result<void> read_tar(const SourcePtr& source, const OpenOptions& options, Checkpoint& out) {
   const std::size_t problems = out.problems.size();
   CKPT_TRY(const TarDirectory directory, read_tar_directory(source, options.limits, out.problems));
   if (directory.damage) {

@@ -105,7 +105,7 @@ constexpr std::uint64_t kMaxLostBytes = std::uint64_t{1} << 42;
 
 class TorchZipReader {
  public:
-  TorchZipReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options, Checkpoint& out)
+  TorchZipReader(const SourcePtr& source, const ZipDirectoryPtr& directory, const OpenOptions& options, Checkpoint& out)
       : source_(source), directory_(directory), options_(options), out_(out), checksum_(checksum_of(*directory)) {}
 
   Result<void> read() {
@@ -418,7 +418,7 @@ class TorchZipReader {
 
   const SourcePtr& source_;
   const ZipDirectoryPtr& directory_;
-  const ReadOptions& options_;
+  const OpenOptions& options_;
   Checkpoint& out_;
   Checksum checksum_;
   std::string root_;
@@ -430,7 +430,7 @@ class TorchZipReader {
 class TorchLegacyReader {
  public:
   /// The bytes of `source` from `begin` to `end`.
-  TorchLegacyReader(const SourcePtr& source, std::uint64_t begin, std::uint64_t end, const ReadOptions& options,
+  TorchLegacyReader(const SourcePtr& source, std::uint64_t begin, std::uint64_t end, const OpenOptions& options,
                     Checkpoint& out)
       : source_(source), options_(options), out_(out), whole_(file_storage(source, 0, end)), at_(begin), end_(end) {}
 
@@ -511,7 +511,7 @@ class TorchLegacyReader {
   }
 
   const SourcePtr& source_;
-  const ReadOptions& options_;
+  const OpenOptions& options_;
   Checkpoint& out_;
   StoragePtr whole_;
   std::uint64_t at_;
@@ -521,19 +521,19 @@ class TorchLegacyReader {
 
 }  // namespace
 
-Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectoryPtr& directory, const ReadOptions& options,
+Result<void> read_torch_zip(const SourcePtr& source, const ZipDirectoryPtr& directory, const OpenOptions& options,
                             Checkpoint& out) {
   out.format = Format::torch;
   return TorchZipReader(source, directory, options, out).read();
 }
 
-Result<void> read_torch_legacy(const SourcePtr& source, const ReadOptions& options, Checkpoint& out) {
+Result<void> read_torch_legacy(const SourcePtr& source, const OpenOptions& options, Checkpoint& out) {
   CKPT_TRY(out.root, TorchLegacyReader(source, 0, source->size_bytes(), options, out).read());
   return {};
 }
 
 Result<ValueId> read_nested_torch(const StoragePtr& storage, std::uint64_t offset_bytes, std::uint64_t size_bytes,
-                                  const ReadOptions& options, Checkpoint& out) {
+                                  const OpenOptions& options, Checkpoint& out) {
   const StoredForm& form = storage->stored_form();
   if (form.source && form.compression == Compression::none) {
     const std::uint64_t begin = form.offset_bytes + form.header_bytes + offset_bytes;

@@ -13,7 +13,7 @@
 #include "base/try.h"
 #include "format/pickle_globals.h"
 #include "model/dtype.h"
-#include "model/tree.h"
+#include "model/tree_walk.h"
 
 namespace netcl::ckpt {
 namespace {

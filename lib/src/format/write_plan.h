@@ -8,7 +8,7 @@
 
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 namespace netcl::ckpt {
 

@@ -10,7 +10,7 @@
 #include <unordered_map>
 
 #include "base/try.h"
-#include "model/tree.h"
+#include "model/tree_walk.h"
 
 namespace netcl::ckpt {
 namespace {

@@ -2,8 +2,8 @@
 #include <netcl/ckpt/convert.h>
 #include <netcl/ckpt/device.h>
 #include <netcl/ckpt/diff.h>
-#include <netcl/ckpt/format.h>
 #include <netcl/ckpt/inspect.h>
+#include <netcl/ckpt/open.h>
 #include <netcl/ckpt/verify.h>
 
 #include <cstdio>
@@ -21,7 +21,7 @@ int failed(const Error& error) {
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
-  auto checkpoint = read_checkpoint(argv[1]);
+  auto checkpoint = open_checkpoint(argv[1]);
   if (!checkpoint) return failed(checkpoint.error());
   const auto report = inspect(*checkpoint);
   if (!report) return failed(report.error());
@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
   if (!sound) return failed(sound.error());
   const auto written = convert(*checkpoint, argv[2], {});
   if (!written) return failed(written.error());
-  const auto copy = read_checkpoint(argv[2]);
+  const auto copy = open_checkpoint(argv[2]);
   if (!copy) return failed(copy.error());
   const auto difference = diff(*checkpoint, *copy);
   if (!difference) return failed(difference.error());

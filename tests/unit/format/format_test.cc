@@ -1,5 +1,5 @@
 // What a file is, found by its content; and what is said of one that is no checkpoint.
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@ namespace {
 
 Result<Checkpoint> read(const TemporaryFolder& folder, const char* name, std::string_view bytes) {
   write_text(folder.path / name, bytes);
-  return read_checkpoint(folder.path / name);
+  return open_checkpoint(folder.path / name);
 }
 
 std::string npy_of_two_bytes() {
@@ -107,7 +107,7 @@ TEST_CASE("format: a stranger is named, whatever its extension", "[format][hosti
   const auto unknown = read(folder, "a.npz", "hello, world\n");
   REQUIRE_FALSE(unknown);
   CHECK(unknown.error().message.find("not a checkpoint") != std::string::npos);
-  const auto missing = read_checkpoint(folder.path / "missing.npz");
+  const auto missing = open_checkpoint(folder.path / "missing.npz");
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code == ErrorCode::io);
 }

@@ -84,7 +84,7 @@ TEST_CASE("joblib_files: arrays beside the pickle are read, plain and compressed
   write_text(path, whole);
   write_text(folder.path / "m.pkl_01.npy", npy(kTwo));
   write_text(folder.path / "m.pkl_02.npy.z", zfile(kTwo));
-  const auto c = read_checkpoint(path);
+  const auto c = open_checkpoint(path);
   REQUIRE(c);
   CHECK(c->problems.empty());
   const auto tensors = list(*c);
@@ -97,7 +97,7 @@ TEST_CASE("joblib_files: arrays beside the pickle are read, plain and compressed
 
   // The pickle itself is packed where its arrays are.
   write_text(path, zfile(whole));
-  const auto packed = read_checkpoint(path);
+  const auto packed = open_checkpoint(path);
   REQUIRE(packed);
   for (const Listed& t : list(*packed)) CHECK(t.bytes == bytes_of(kTwo));
 }
@@ -119,7 +119,7 @@ TEST_CASE("joblib_files: a file that is not there, or elsewhere, is one tensor's
   REQUIRE(::mkfifo((inside / "pipe.npy").c_str(), 0600) == 0);
   const auto why = [&](const std::string& value) {
     write_text(inside / "m.pkl", pickle({{"right", wrapper("right.npy")}, {"odd", value}}));
-    const auto c = read_checkpoint(inside / "m.pkl");
+    const auto c = open_checkpoint(inside / "m.pkl");
     REQUIRE(c);
     const auto tensors = list(*c);
     REQUIRE(tensors.size() == 2);
@@ -142,7 +142,7 @@ TEST_CASE("joblib_files: a file that is not there, or elsewhere, is one tensor's
   for (const char* name : {"short.z", "more.z", "less.z"}) {
     INFO(name);
     write_text(inside / "m.pkl", pickle({{"odd", zwrapper(name, "K\2\x85")}}));
-    const auto c = read_checkpoint(inside / "m.pkl");
+    const auto c = open_checkpoint(inside / "m.pkl");
     REQUIRE(c);
     const auto tensors = list_tensors(*c);
     auto reader = TensorReader::open(c->tree.tensor((*tensors)[0].value));
@@ -155,7 +155,7 @@ TEST_CASE("joblib_files: a file that is not there, or elsewhere, is one tensor's
   }
   // What is in memory, or came through a pipe, has no folder.
   const std::string whole = pickle({{"right", wrapper("right.npy")}});
-  const auto c = read_checkpoint(source_of(whole), inside / "m.pkl");
+  const auto c = open_checkpoint(source_of(whole), inside / "m.pkl");
   REQUIRE(c);
   CHECK(list(*c)[0].why.find("has no folder") != std::string::npos);
 }

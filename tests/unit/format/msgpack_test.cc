@@ -46,7 +46,7 @@ std::string parts(const std::string& shape, const std::string& chunks) {
   return map({{"__msgpack_chunked_array__", "\xc3"}, {"shape", shape}, {"chunks", chunks}});
 }
 
-Result<Checkpoint> read(std::string_view file, const ReadOptions& options = {}) {
+Result<Checkpoint> read(std::string_view file, const OpenOptions& options = {}) {
   Checkpoint out;
   out.attributes = out.tree.add_dict({});
   const auto done = read_flax(source_of(file), options, out);
@@ -90,7 +90,7 @@ TEST_CASE("flax: arrays by name, lazily, in nested maps", "[format][flax]") {
   CHECK(kernel.storage->size_bytes() == 6);
   CHECK(got.problems.empty());
   CHECK(got.members.empty());
-  ReadOptions thorough;
+  OpenOptions thorough;
   thorough.thorough = true;
   const auto members = read(file, thorough).value().members;
   REQUIRE(members.size() == 2);
@@ -247,7 +247,7 @@ TEST_CASE("flax: every truncation is an error", "[format][flax][hostile]") {
 }
 
 TEST_CASE("flax: depth, values, arrays and text are bounded", "[format][flax][hostile]") {
-  ReadOptions options;
+  OpenOptions options;
   const auto fails = [&](const std::string& file) {
     const auto got = read(file, options);
     REQUIRE_FALSE(got);
@@ -273,7 +273,7 @@ TEST_CASE("flax: known by content where nothing else matches", "[format][flax]")
   const TemporaryFolder folder;
   const auto format_of = [&](const char* name, std::string_view file) -> std::string {
     write_text(folder.path / name, file);
-    const auto got = read_checkpoint(folder.path / name);
+    const auto got = open_checkpoint(folder.path / name);
     if (!got) return to_string(got.error().code);
     std::string out = to_string(got->format);
     for (const Problem& p : got->problems) out += " " + p.code;

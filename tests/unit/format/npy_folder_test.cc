@@ -45,7 +45,7 @@ TEST_CASE("npy_folder: written by convert, read as one checkpoint, replaced only
   CHECK(std::filesystem::exists(place / "a%2Fb.npy"));
   CHECK(folder.num_files() == 1);  // no temporary is left
 
-  const auto back = read_checkpoint(place);
+  const auto back = open_checkpoint(place);
   REQUIRE(back);
   CHECK(back->problems.empty());
   CHECK(dump(back->tree, back->root) == dump(state().tree, state().root));
@@ -68,13 +68,13 @@ TEST_CASE("npy_folder: damage to one file is that file's problem", "[format][hos
   const std::string whole = read_text(place / "a.npy");
   for (const std::size_t size : {std::size_t{0}, std::size_t{9}, std::size_t{60}, whole.size() - 1}) {
     write_text(place / "a.npy", whole.substr(0, size));
-    const auto back = read_checkpoint(place);
+    const auto back = open_checkpoint(place);
     REQUIRE(back);
     CHECK_FALSE(back->problems.empty());
     CHECK(list_tensors(*back)->size() == 1);
   }
   write_text(place / "__netcl_ckpt__.json", "{\"netcl-ckpt\":1");
-  const auto back = read_checkpoint(place);
+  const auto back = open_checkpoint(place);
   REQUIRE(back);
   CHECK(back->problems.back().code == std::string("bad-structure"));
 }

@@ -79,7 +79,7 @@ TEST_CASE("pickle_search: a call is named whatever else is wrong with the file",
 TEST_CASE("pickle_search: who asks for no problems is told in the error", "[format][hostile]") {
   const TemporaryFolder folder;
   write_text(folder.path / "m.pt", zip_of({{"a/data.pkl", kCall.substr(0, kCall.size() - 1), {}}}));
-  const auto read = read_checkpoint(folder.path / "m.pt");
+  const auto read = open_checkpoint(folder.path / "m.pt");
   REQUIRE_FALSE(read);
   CHECK(read.error().message.find("os.system") != std::string::npos);
 }
@@ -97,7 +97,7 @@ TEST_CASE("pickle_search: members that share their bytes do not multiply the wor
   const std::string file = data + zip_central_directory(std::vector<ZipEntry>(1000, e), data.size(), "");
   const TemporaryFolder folder;
   write_text(folder.path / "m.npz", file);
-  const auto read = read_checkpoint(folder.path / "m.npz", {.thorough = true});
+  const auto read = open_checkpoint(folder.path / "m.npz", {.thorough = true});
   REQUIRE(read);
   CHECK(std::any_of(read->problems.begin(), read->problems.end(),
                     [](const Problem& p) { return p.code == "limit-exceeded"s; }));

@@ -3,8 +3,8 @@
 
 #include "catch.h"
 #include "format/pickle_globals.h"
-#include "netcl/ckpt/format.h"
 #include "netcl/ckpt/inspect.h"
+#include "netcl/ckpt/open.h"
 #include "sample.h"
 
 using namespace netcl::ckpt;
@@ -14,9 +14,9 @@ namespace {
 
 Result<Checkpoint> read(const std::string& pickle, bool thorough = false) {
   const auto bytes = std::as_bytes(std::span(pickle));
-  ReadOptions options;
+  OpenOptions options;
   options.thorough = thorough;
-  return read_checkpoint(memory_source({bytes.begin(), bytes.end()}, "p.pkl"), "p.pkl", options);
+  return open_checkpoint(memory_source({bytes.begin(), bytes.end()}, "p.pkl"), "p.pkl", options);
 }
 
 std::string text_of(const std::string& pickle) {

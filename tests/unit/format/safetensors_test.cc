@@ -12,7 +12,7 @@ Result<Checkpoint> read(std::string_view header, std::string_view data) {
   Checkpoint out;
   out.attributes = out.tree.add_dict({});
   const auto done = read_safetensors(
-      source_of(le<std::uint64_t>(header.size()) + std::string(header) + std::string(data)), ReadOptions{}, out);
+      source_of(le<std::uint64_t>(header.size()) + std::string(header) + std::string(data)), OpenOptions{}, out);
   if (!done) return tl::make_unexpected(done.error());
   return out;
 }

@@ -23,7 +23,7 @@ Checkpoint with_sidecar(const std::filesystem::path& npz, const std::vector<std:
     arrays.push_back({name, c.tree.add_tensor(t)});
   }
   c.root = c.tree.add_dict(arrays);
-  read_sidecar(npz, ReadOptions{}, c);
+  read_sidecar(npz, OpenOptions{}, c);
   return c;
 }
 

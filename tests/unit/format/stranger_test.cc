@@ -31,7 +31,7 @@ TEST_CASE("stranger: an archive without a checkpoint is named and not sound", "[
   for (const Case& c : cases) {
     INFO(c.name << " " << c.says);
     write_text(folder.path / c.name, zip_of(c.parts));
-    const auto read = read_checkpoint(folder.path / c.name);
+    const auto read = open_checkpoint(folder.path / c.name);
     REQUIRE_FALSE(read);
     CHECK(read.error().code == ErrorCode::unsupported);
     CHECK(read.error().message.find(c.says) != std::string::npos);

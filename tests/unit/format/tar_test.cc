@@ -56,9 +56,9 @@ struct TorchTar {
 };
 
 Result<Checkpoint> read(const std::string& bytes, bool thorough = false) {
-  ReadOptions options;
+  OpenOptions options;
   options.thorough = thorough;
-  return read_checkpoint(source_of(bytes), "m.pth.tar", options);
+  return open_checkpoint(source_of(bytes), "m.pth.tar", options);
 }
 
 std::string state_of(const std::string& bytes) {

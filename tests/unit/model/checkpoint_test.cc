@@ -4,7 +4,7 @@
 
 #include "bytes.h"
 #include "catch.h"
-#include "model/tree.h"
+#include "model/tree_walk.h"
 
 using namespace netcl::ckpt;
 

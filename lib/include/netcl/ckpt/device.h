@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "netcl/ckpt/error.h"
-#include "netcl/ckpt/memory.h"
+#include "netcl/ckpt/load.h"
 
 // OpenCL devices, for programs that have no context of their own. Those that have one wrap it: device_cl.h.
 

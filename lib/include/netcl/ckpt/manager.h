@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "netcl/ckpt/checkpoint.h"
-#include "netcl/ckpt/checkpoints.h"
+#include "netcl/ckpt/directory.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/save.h"
 

@@ -73,13 +73,6 @@ struct TensorTarget {
   Memory memory;  ///< of exactly the array's size
 };
 
-/// A tensor, mostly of a file, and where it goes. Dtypes are equal but for the byte order.
-struct TensorLoad {
-  Tensor from;
-  TensorTarget to;
-  std::string name;  ///< what errors call it
-};
-
 /// `bytes` as a storage, without a copy.
 /// Lifetime: `bytes` must outlive the storage and all that reads it.
 StoragePtr borrowed_storage(std::span<const std::byte> bytes);
@@ -88,10 +81,7 @@ StoragePtr borrowed_storage(std::span<const std::byte> bytes);
 /// Errors: invalid_argument where the memory is not of the array's size, or a range not in its allocation.
 Result<Tensor> view_of(const TensorTarget& target);
 
-/// Fills all targets, or none: dtypes, shapes and sizes are compared and every checksum is verified before
-/// the first byte of a target changes.
-/// Errors: invalid_argument, naming the tensor; those of the storages' readers, checksum_mismatch among
-/// them; device; cancelled.
-Result<void> load_tensors(std::span<const TensorLoad> loads, const LoadOptions& options = {});
+/// The memory of `values` as an array of `shape`.
+TensorTarget host_target(std::span<float> values, std::vector<std::uint64_t> shape);
 
 }  // namespace netcl::ckpt

@@ -10,7 +10,7 @@
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/device.h"
 #include "netcl/ckpt/error.h"
-#include "netcl/ckpt/format.h"
+#include "netcl/ckpt/open.h"
 
 namespace netcl::ckpt {
 

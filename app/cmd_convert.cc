@@ -47,8 +47,8 @@ int run(Options& options) {
   const Problems problems = opened->problems;
 
   Progress progress(!options.common.quiet);
-  options.convert.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
-  options.convert.cancel = &stop_requested();
+  options.convert.run.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  options.convert.run.cancel = &stop_requested();
   if (to_output) options.convert.sink = write_to_standard_output;
   std::optional<Checkpoint> names;  // for a guess at what was meant
   if (!options.convert.include.empty()) names = *opened;

@@ -87,7 +87,7 @@ int run(Options& options) {
   for (const TensorDiff& t : report->tensors) {
     if (t.change == TensorChange::not_comparable)
       log_error(fmt::format("{}: {}: an object array is not compared; --exclude it", view.a, t.name));
-    if (t.error) log_error(fmt::format("{}, {}: {}: {}", view.a, view.b, t.name, t.error->to_string()));
+    if (t.error) log_error(fmt::format("{}, {}: {}: {}", view.a, view.b, t.name, error_text(*t.error)));
   }
   return finish(out, !report->complete() ? kFailed : report->differs ? kFound : kDone);
 }
@@ -130,7 +130,7 @@ Run add_diff_options(CLI::App& command) {
   command.add_option("--sort", options->view.by_change, "Order: name (the file's) or change (most moved first)")
       ->transform(one_of(std::map<std::string, bool>{{"name", false}, {"change", true}}))
       ->type_name("KEY");
-  add_resource_options(command, diff.jobs);
+  add_resource_options(command, diff.run.jobs);
   command.footer(
       "Exit code: 0 the same, 1 different, 2 trouble.\n"
       "\n"

@@ -144,7 +144,7 @@ Run add_inspect_options(CLI::App& command) {
   command.add_option("--depth", options->depth, "Sum up below level N of dotted names")
       ->type_name("N")
       ->check(whole_number());
-  add_resource_options(command, options->inspect.jobs);
+  add_resource_options(command, options->inspect.run.jobs);
   command.footer(
       "Examples:\n"
       "  netcl-ckpt inspect iter_1000.npz\n"

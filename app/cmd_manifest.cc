@@ -145,7 +145,7 @@ Run add_manifest_options(CLI::App& command) {
                   "The manifest to write, or -; by default FILE.manifest.json or DIR/all.manifest.json")
       ->type_name("OUT");
   command.add_flag("-f,--force", options->force, "Replace the manifest where it exists");
-  add_resource_options(command, options->manifest.jobs);
+  add_resource_options(command, options->manifest.run.jobs);
   command.footer(
       "Exit code: 0 all is as it was, 1 something changed, 2 it could not look.\n"
       "\n"

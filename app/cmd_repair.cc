@@ -35,8 +35,8 @@ void render(const RepairReport& report, Output& out) {
 int run(Options& options) {
   options.common.apply();
   Progress progress(!options.common.quiet);
-  options.repair.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
-  options.repair.cancel = &stop_requested();
+  options.repair.run.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  options.repair.run.cancel = &stop_requested();
   auto source = options.in == "-" ? open_standard_input() : open_file(options.in);
   if (!source) {
     log_error(options.in, source.error());
@@ -69,7 +69,7 @@ Run add_repair_options(CLI::App& command) {
   command.add_option("-o,--output", options->out, "The file to write, never the input")->type_name("OUT")->required();
   command.add_flag("-f,--force", options->repair.replace, "Replace the output where it exists");
   options->common.add_to(command);
-  add_resource_options(command, options->repair.jobs);
+  add_resource_options(command, options->repair.run.jobs);
   command.footer(
       "Exit code: 0 nothing is lost, 1 something is, or no tensor is whole, 2 nothing could be written.\n"
       "\n"

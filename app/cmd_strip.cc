@@ -83,8 +83,8 @@ int run(Options& options) {
   if (!write.to && !renamed) write.to = opened->format == Format::torch_legacy ? Format::torch : opened->format;
 
   Progress progress(!options.common.quiet);
-  write.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
-  write.cancel = &stop_requested();
+  write.run.progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  write.run.cancel = &stop_requested();
   if (to_output) write.sink = write_to_standard_output;
   const auto report = strip_optimizer(std::move(*opened), target, options.strip);
   if (!report) {

@@ -31,7 +31,7 @@ int run(const std::string& path) {
   // Failing here would end all of `git diff`, for one damaged file in its past.
   Error error = report.error();
   error.file.clear();
-  out << "not readable: " << escape(error.to_string()) << "\n";
+  out << "not readable: " << escape(error_text(error)) << "\n";
   return finish(out, kDone);
 }
 

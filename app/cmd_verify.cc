@@ -127,7 +127,7 @@ Run add_verify_options(CLI::App& command) {
       .add_option("--device", options->device, "Send every tensor to OpenCL device N and back (see netcl-ckpt devices)")
       ->type_name("N")
       ->check(whole_number());
-  add_resource_options(command, options->verify.jobs);
+  add_resource_options(command, options->verify.run.jobs);
   command.footer(
       "Exit code: 0 sound, 1 a problem was found, 2 a file could not be looked at.\n"
       "\n"

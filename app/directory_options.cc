@@ -15,7 +15,7 @@ void DirectoryOptions::add_to(CLI::App& command) {
   command.add_flag("--full", full, "Read all of a checkpoint and compare checksums before calling it valid");
   command.add_option("--pattern", scan.pattern, "Names of checkpoints, with {step} or {epoch} for a number")
       ->type_name("NAME");
-  add_resource_options(command, scan.jobs);
+  add_resource_options(command, scan.run.jobs);
 }
 
 void DirectoryOptions::apply() { scan.check = full ? Check::full : Check::quick; }

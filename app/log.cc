@@ -5,6 +5,8 @@
 #include <spdlog/logger.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <array>
+#include <utility>
 
 #include "terminal.h"
 
@@ -21,6 +23,28 @@ spdlog::logger& logger() {
   return instance;
 }
 
+/// Options of the library, in backquotes as Error::way_out has them, and the program's flags.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kFlags = {
+    {{"`dedupe`", "--dedupe"},
+     {"`drop_unsafe`", "--drop-unsafe"},
+     {"`embed_sidecar`", "--embed-sidecar"},
+     {"`exclude`", "--exclude"},
+     {"`include`", "--include"},
+     {"`keep`", "--keep"},
+     {"`renames`", "--rename"},
+     {"`replace`", "--force"},
+     {"`sidecar`", "--no-sidecar"},
+     {"`strict`", "--strict"},
+     {"`to`", "--to"}}};
+
+Error with_flags(Error error) {
+  for (const auto& [option, flag] : kFlags) {
+    const auto at = error.way_out.find(option);
+    if (at != std::string::npos) error.way_out.replace(at, option.size(), flag);
+  }
+  return error;
+}
+
 }  // namespace
 
 void set_verbosity(Verbosity verbosity) {
@@ -30,7 +54,14 @@ void set_verbosity(Verbosity verbosity) {
 
 void log_error(std::string_view text) { logger().error("{}", escape(text)); }
 
-void log_error(const Error& error) { log_error(error.to_string()); }
+void log_error(const Error& error) { log_error(error_text(error)); }
+
+std::string error_text(const Error& error) { return with_flags(error).to_string(); }
+
+std::string error_message(const Error& error) {
+  const std::string way_out = with_flags(error).way_out;
+  return way_out.empty() ? error.message : error.message + "; " + way_out;
+}
 
 void log_error(std::string_view path, Error error) {
   if (error.file.empty()) error.file = path;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "netcl/ckpt/diagnostics.h"
@@ -10,6 +11,11 @@ namespace netcl::ckpt::app {
 /// What goes to standard error: `quiet` errors alone, `normal` warnings too, `verbose` all.
 enum class Verbosity { quiet, normal, verbose };
 void set_verbosity(Verbosity verbosity);
+
+/// An error as its one line of text, not yet escaped: what the library calls `replace` in the way out is --force here.
+std::string error_text(const Error& error);
+/// The same without the place.
+std::string error_message(const Error& error);
 
 /// One line on standard error, "netcl-ckpt: …", escaped.
 void log_error(std::string_view text);

@@ -164,7 +164,7 @@ std::string render_html(const InspectReport& report) {
 }
 
 std::string render_html(const std::string& path, const Error& error) {
-  return "<section><h2>" + html_text(path) + "</h2>\n<p class=\"mark\">" + html_text(error.to_string()) +
+  return "<section><h2>" + html_text(path) + "</h2>\n<p class=\"mark\">" + html_text(error_text(error)) +
          "</p></section>\n";
 }
 

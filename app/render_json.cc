@@ -209,7 +209,7 @@ void render_json(const VerifyReport& report, Output& out) {
 void render_json(const std::string& path, const char* schema, const Error& error, Output& out) {
   Json e;
   e["code"] = to_string(error.code);
-  e["message"] = escape_invalid(error.message);
+  e["message"] = escape_invalid(error_message(error));
   e["where"] = escape_invalid(error.member);
   e["offset"] = error.offset_bytes ? Json(*error.offset_bytes) : Json(nullptr);
   out << "{";
@@ -252,7 +252,7 @@ void render_sarif(const std::vector<VerifiedFile>& files, Output& out) {
     if (!f.report) {
       const Error& e = f.report.error();
       codes.insert(to_string(e.code));
-      results.push_back(sarif_result(f.path, to_string(e.code), "error", escape_invalid(e.message)));
+      results.push_back(sarif_result(f.path, to_string(e.code), "error", escape_invalid(error_message(e))));
       continue;
     }
     for (const Problem& p : f.report->problems) {
@@ -435,7 +435,7 @@ Json diff_json(const TensorDiff* t) {
       list.push_back({{"index", e.index}, {"a", escape_invalid(e.a)}, {"b", escape_invalid(e.b)}});
     out["listed"] = std::move(list);
   }
-  if (t->error) out["error"] = escape_invalid(t->error->to_string());
+  if (t->error) out["error"] = escape_invalid(error_text(*t->error));
   return out;
 }
 

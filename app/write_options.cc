@@ -52,7 +52,7 @@ void add_target_options(CLI::App& command, ConvertOptions& options) {
   command.add_flag("--strict", options.strict, "A value left out, or a number that a cast makes Inf, is an error");
   command.add_flag("--drop-unsafe", options.drop_unsafe, "Leave out what would need an unsafe global");
   command.add_flag("--dedupe", options.dedupe, "safetensors: write one tensor under several names once");
-  add_resource_options(command, options.jobs);
+  add_resource_options(command, options.run.jobs);
 }
 
 void add_dtype_option(CLI::App& command, ConvertOptions& options) {

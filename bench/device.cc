@@ -279,14 +279,14 @@ int main(int argc, char** argv) {
     ConvertOptions options;
     options.to = Format::npz;
     options.compression = compression;
-    options.jobs = jobs;
+    options.run.jobs = jobs;
     row(
         fmt::format("save {}, {} threads", name, jobs), bytes, 3,
         [&] { must(convert(checkpoint, folder + "/" + name, options)); },
         [&] { std::filesystem::remove(folder + "/" + name); });
   };
   const auto load = [&](const std::string& name, unsigned jobs, const std::string& how = "") {
-    LoadOptions options;
+    Run options;
     options.jobs = jobs;
     row(fmt::format("load {}, {} threads{}", name, jobs, how), bytes, 5, [&] {
       const Checkpoint file = must(open_checkpoint(folder + "/" + name));

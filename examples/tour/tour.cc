@@ -1,14 +1,5 @@
 // What docs/library.md shows, in one program that runs: scripts/check_docs finds each line of it here.
-#include <netcl/ckpt/convert.h>
-#include <netcl/ckpt/diff.h>
-#include <netcl/ckpt/inspect.h>
-#include <netcl/ckpt/manager.h>
-#include <netcl/ckpt/netcl.h>
-#include <netcl/ckpt/open.h>
-#include <netcl/ckpt/optimizer.h>
-#include <netcl/ckpt/save.h>
-#include <netcl/ckpt/verify.h>
-
+#include <netcl/ckpt.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -45,7 +36,18 @@ Value state_of(Network& network, std::int64_t t) {
   adam.t = t;
   Value::Entries model;
   for (const Parameter& p : network.parameters()) model.emplace_back(p.name, p.target);
-  return Value::dict({{"model", Value::dict(std::move(model))}, {"optimizer", adam.value()}, {"epoch", 3}});
+  return {{"model", Value::dict(std::move(model))}, {"optimizer", adam.value()}, {"epoch", 3}};
+}
+
+void a_few_lines() {
+  std::vector<float> weight(6);
+  std::uint64_t step = 1000;
+  must(save_state({{"model", {{"fc.weight", weight, {2, 3}}}}, {"step", step}}, "small.npz"));
+
+  const Checkpoint checkpoint = must(open_checkpoint("small.npz"));
+  if (const Tensor* found = checkpoint.find("model.fc.weight")) {
+    weight = must(found->read<float>());
+  }
 }
 
 void save() {
@@ -109,10 +111,9 @@ void look() {
   const Checkpoint checkpoint = must(open_checkpoint("run.v2.npz"));
   for (const NamedTensor& named : must(list_tensors(checkpoint))) {
     const Tensor& tensor = checkpoint.tree.tensor(named.value);
-    std::vector<std::byte> elements(tensor.size_bytes());
-    TensorReader reader = must(TensorReader::open(tensor));
-    must(reader.read(elements));
-    std::printf("%s: %s, %zu bytes\n", named.name.c_str(), tensor.dtype.name().c_str(), elements.size());
+    if (tensor.dtype.type != ScalarType::float32) continue;
+    const std::vector<float> elements = must(tensor.read<float>());
+    std::printf("%s: %s, %zu elements\n", named.name.c_str(), tensor.dtype.name().c_str(), elements.size());
   }
 }
 
@@ -131,6 +132,7 @@ int main() {
   fs::remove_all(folder);
   fs::create_directories(folder);
   fs::current_path(folder);
+  a_few_lines();
   save();
   load();
   load_what_fits();

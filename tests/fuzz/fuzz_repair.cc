@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   RepairOptions options;
   options.replace = true;
-  options.jobs = 1;
+  options.run.jobs = 1;
   const auto target = fuzz::scratch() / "repaired.npz";
   const auto report = repair(source, target, options);
   if (!report) {

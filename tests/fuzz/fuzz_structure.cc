@@ -1,6 +1,7 @@
 // The structure document, beside a flat list of three tensors: what is made of it can be written, and says the same.
 #include "exercise.h"
-#include "format/structure.h"
+#include "format/structure_decode.h"
+#include "format/structure_encode.h"
 
 using namespace netcl::ckpt;
 

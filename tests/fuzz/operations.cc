@@ -59,7 +59,7 @@ void convert_to_each(const Checkpoint& checkpoint) {
     options.to = format;
     options.replace = true;
     options.verify = true;
-    options.jobs = 1;
+    options.run.jobs = 1;
     const auto written = convert(checkpoint, scratch() / name, options);
     check(written);
     if (written) read_back(*written);
@@ -95,26 +95,26 @@ void run_operations(std::span<const std::byte> bytes) {
   if (opened && !is_small(*opened)) return;
   VerifyOptions verifying;
   verifying.finite = true;
-  verifying.jobs = 1;
+  verifying.run.jobs = 1;
   check(verify(source, "", verifying));
   RepairOptions repairing;
   repairing.replace = true;
-  repairing.jobs = 1;
+  repairing.run.jobs = 1;
   check(repair(source, scratch() / "repaired.npz", repairing));
   if (!opened) return;
 
   InspectOptions inspecting;
   inspecting.hash = inspecting.stats = inspecting.identity = true;
   inspecting.include = {"*[a-z]*"};
-  inspecting.jobs = 1;
+  inspecting.run.jobs = 1;
   check(inspect(*opened, inspecting));
   DiffOptions diffing;
-  diffing.jobs = 1;
+  diffing.run.jobs = 1;
   check(diff(*opened, *opened, diffing));
   StripOptions stripping;
   stripping.write.to = Format::pickle;
   stripping.write.replace = true;
-  stripping.write.jobs = 1;
+  stripping.write.run.jobs = 1;
   check(strip_optimizer(*opened, scratch() / "stripped.pkl", stripping));
   convert_to_each(*opened);
 }
@@ -125,7 +125,7 @@ void run_directory_operations(std::span<const std::byte> bytes) {
   looks_like_checkpoint(path);
   check(peek_checkpoint(path, {}));
   LatestOptions latest;
-  latest.scan.jobs = 1;
+  latest.scan.run.jobs = 1;
   latest.scan.check = Check::full;
   check(list_checkpoints(scratch() / "run", latest.scan));
   latest.scan.check = Check::quick;
@@ -134,11 +134,11 @@ void run_directory_operations(std::span<const std::byte> bytes) {
   latest.best = BestBy{"loss", false};
   check(latest_checkpoint(scratch() / "run", latest));
   PruneOptions pruning;
-  pruning.scan.jobs = 1;
+  pruning.scan.run.jobs = 1;
   pruning.retention.keep_last = 1;
   check(prune_checkpoints(scratch() / "run", pruning));
   ManifestOptions recording;
-  recording.jobs = 1;
+  recording.run.jobs = 1;
   const auto manifest = create_manifest({path}, scratch() / "run", recording);
   check(manifest);
   if (!manifest) return;

@@ -2,6 +2,8 @@
 // find more than it has already found, so there is no exponential pattern.
 #include "base/glob.h"
 
+#include <algorithm>
+
 #include <cstdint>
 
 namespace netcl::ckpt {
@@ -64,6 +66,11 @@ bool glob_match(std::string_view pattern, std::string_view text) {
     }
   }
   return true;
+}
+
+bool matches_any(const std::vector<std::string>& patterns, std::string_view text) {
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const std::string& pattern) { return glob_match(pattern, text); });
 }
 
 }  // namespace netcl::ckpt

@@ -18,7 +18,7 @@ inline Problem to_problem(const Error& e, std::string where) {
 /// The same under the part that the error itself names.
 inline Problem to_problem(const Error& e) { return to_problem(e, e.member); }
 
-/// Errors: unsafe, naming the first global that would have to be executed; `way_out` ends the message.
+/// Errors: unsafe, naming the first global that would have to be executed; see Error::way_out.
 Result<void> refuse_unsafe(const Problems& problems, std::string_view way_out = "");
 
 }  // namespace netcl::ckpt

@@ -26,8 +26,9 @@ Result<Renamer> Renamer::compile(const std::string& pattern, std::string replace
 Result<std::string> Renamer::apply(const std::string& name) const {
   constexpr std::size_t kMaxNameBytes = 4096;
   if (name.size() > kMaxNameBytes) {
-    return fail_at(ErrorCode::limit_exceeded, to_valid_utf8(name.substr(0, 64)) + "...", std::nullopt,
-                   "a name of {} bytes is too long to be matched with a regular expression; --exclude it", name.size());
+    return with_way_out(fail_at(ErrorCode::limit_exceeded, to_valid_utf8(name.substr(0, 64)) + "...", std::nullopt,
+                                "a name of {} bytes is too long to be matched with a regular expression", name.size()),
+                        "leave it out (`exclude`)");
   }
   std::string out;
   std::size_t at = 0;
@@ -77,8 +78,9 @@ Result<std::string> Renames::apply(std::string name) {
   for (const Renamer& renamer : renamers_) {
     const std::uint64_t work = std::uint64_t{name.size()} * name.size();
     if (work > work_left_) {
-      return fail(ErrorCode::limit_exceeded,
-                  "the names are too many or too long to be matched with a regular expression; --exclude some");
+      return with_way_out(
+          fail(ErrorCode::limit_exceeded, "the names are too many or too long to be matched with a regular expression"),
+          "leave some out (`exclude`)");
     }
     work_left_ -= work;
     CKPT_TRY(name, renamer.apply(name));

@@ -28,4 +28,7 @@ std::string ucs4_to_utf8(std::span<const std::byte> characters);
 /// The other way. `text` is well-formed UTF-8.
 std::vector<std::byte> utf8_to_ucs4(std::string_view text);
 
+/// `text` as a JSON string, quotes included. `text` is valid UTF-8.
+std::string json_string(std::string_view text);
+
 }  // namespace netcl::ckpt

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <new>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "netcl/ckpt/error.h"
@@ -46,6 +48,36 @@ tl::unexpected<Error> fail_at(ErrorCode code, std::string_view member, std::opti
   e.member = member;
   e.offset_bytes = offset_bytes;
   return tl::make_unexpected(std::move(e));
+}
+
+/// The same of a whole file: `fail_in(path, ErrorCode::unsupported, "…")`.
+template <class... Args>
+tl::unexpected<Error> fail_in(std::string file, ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
+  auto error = fail(code, format, std::forward<Args>(args)...);
+  error.value().file = std::move(file);
+  return error;
+}
+
+/// The same with a way out, see Error::way_out.
+inline tl::unexpected<Error> with_way_out(tl::unexpected<Error> error, std::string way_out) {
+  error.value().way_out = std::move(way_out);
+  return error;
+}
+
+/// A file is in the way, and the caller did not ask for its replacement.
+inline tl::unexpected<Error> fail_exists(std::string file) {
+  return with_way_out(fail_in(std::move(file), ErrorCode::invalid_argument, "exists already"),
+                      "replace it (`replace`)");
+}
+
+/// What the operating system refused, by its `errno`; `what` may be "".
+tl::unexpected<Error> fail_io(int os_errno, std::string file, std::string_view what);
+
+/// The result, whose error names `file` if it names none.
+template <class T>
+Result<T> in_file(Result<T> result, const std::string& file) {
+  if (!result && result.error().file.empty()) result.error().file = file;
+  return result;
 }
 
 /// Whether an error is the machine's and says nothing about the file, which was not looked at: never a finding.

@@ -8,205 +8,16 @@
 // remains of a gigabyte of arrays is a few kilobytes of opcodes.
 #include "container/pickle_reader.h"
 
-#include <algorithm>
 #include <bit>
 #include <charconv>
+#include <unordered_map>
 
-#include "base/endian.h"
 #include "base/text.h"
 #include "base/try.h"
+#include "container/pickle_input.h"
+#include "container/pickle_text.h"
 
 namespace netcl::ckpt {
-
-double PickleGraph::real(PickleId id) const { return std::bit_cast<double>(nodes_[id].data); }
-
-std::string_view PickleGraph::text(PickleId id) const {
-  return std::string_view(text_).substr(nodes_[id].data, nodes_[id].count);
-}
-
-void PickleGraph::append(Chain& chain, PickleId value) {
-  const auto cell = static_cast<std::uint32_t>(cells_.size());
-  cells_.push_back({value, kNoPickle});
-  if (chain.first == kNoPickle) {
-    chain.first = cell;
-  } else {
-    cells_[chain.last].next = cell;
-  }
-  chain.last = cell;
-}
-
-std::vector<PickleId> PickleGraph::walk(std::uint32_t first) const {
-  std::vector<PickleId> out;
-  for (std::uint32_t c = first; c != kNoPickle; c = cells_[c].next) out.push_back(cells_[c].value);
-  return out;
-}
-
-std::vector<PickleId> PickleGraph::items(PickleId id) const {
-  const Node& n = nodes_[id];
-  switch (n.kind) {
-    case PickleKind::tuple:
-    case PickleKind::frozenset: {
-      const auto first = tuple_items_.begin() + static_cast<std::ptrdiff_t>(n.data);
-      return {first, first + n.count};
-    }
-    case PickleKind::list:
-    case PickleKind::set:
-    case PickleKind::dict: return walk(chains_[n.data].first);
-    case PickleKind::call: return walk(calls_[n.data].items.first);
-    default: return {};
-  }
-}
-
-std::vector<PickleId> PickleGraph::pairs(PickleId id) const {
-  return nodes_[id].kind == PickleKind::call ? walk(calls_[nodes_[id].data].pairs.first) : std::vector<PickleId>();
-}
-
-namespace {
-
-/// Forward reads through a buffer.
-class Input {
- public:
-  Input(StorageReader& reader, std::uint64_t begin, std::uint64_t end) : reader_(reader), at_(begin), end_(end) {}
-
-  std::uint64_t offset() const { return at_; }
-  std::uint64_t left() const { return end_ - at_; }
-
-  Result<std::uint8_t> byte() {
-    CKPT_CHECK(want(1));
-    return static_cast<std::uint8_t>(buffer_[at_++ - buffer_begin_]);
-  }
-
-  template <class T>
-  Result<T> number() {
-    CKPT_CHECK(want(sizeof(T)));
-    const T v = load_le<T>(buffer_.data() + (at_ - buffer_begin_));
-    at_ += sizeof(T);
-    return v;
-  }
-
-  Result<void> text(std::uint64_t size_bytes, std::string& out) {
-    CKPT_CHECK(need(size_bytes));
-    const std::size_t start = out.size();
-    out.resize(start + size_bytes);
-    auto dst = std::as_writable_bytes(std::span(out)).subspan(start);
-    while (!dst.empty()) {
-      CKPT_CHECK(want(1));
-      const std::size_t n = std::min<std::uint64_t>(dst.size(), buffer_begin_ + buffer_.size() - at_);
-      std::copy_n(buffer_.begin() + static_cast<std::ptrdiff_t>(at_ - buffer_begin_), n, dst.begin());
-      dst = dst.subspan(n);
-      at_ += n;
-    }
-    return {};
-  }
-
-  /// Up to the next newline, which is taken and left out.
-  Result<std::string> line() {
-    std::string out;
-    for (;;) {
-      CKPT_CHECK(want(1));
-      const auto first = buffer_.begin() + static_cast<std::ptrdiff_t>(at_ - buffer_begin_);
-      const auto newline = std::find(first, buffer_.end(), std::byte{'\n'});
-      out.append(reinterpret_cast<const char*>(&*first), static_cast<std::size_t>(newline - first));
-      at_ += static_cast<std::uint64_t>(newline - first);
-      if (newline == buffer_.end()) continue;
-      ++at_;
-      return out;
-    }
-  }
-
-  Result<void> skip(std::uint64_t size_bytes) {
-    CKPT_CHECK(need(size_bytes));
-    at_ += size_bytes;
-    return {};
-  }
-
-  Result<void> need(std::uint64_t size_bytes) const {
-    if (size_bytes > end_ - at_)
-      return fail(ErrorCode::truncated, "it claims {} bytes where {} are left", size_bytes, end_ - at_);
-    return {};
-  }
-
- private:
-  /// Makes `n` bytes (a few) available in the buffer.
-  Result<void> want(std::size_t n) {
-    if (at_ >= buffer_begin_ && at_ - buffer_begin_ + n <= buffer_.size()) return {};
-    if (n > end_ - at_) return fail(ErrorCode::truncated, "the pickle ends without STOP");
-    // Small at first and after a jump: the next opcodes may lead over another payload.
-    const std::uint64_t block = at_ == buffer_begin_ + buffer_.size() && !buffer_.empty() ? 65536 : 4096;
-    const std::uint64_t size = std::min(std::max<std::uint64_t>(block, n), end_ - at_);
-    buffer_.resize(size);
-    CKPT_CHECK(reader_.read(at_, buffer_));
-    buffer_begin_ = at_;
-    return {};
-  }
-
-  StorageReader& reader_;
-  std::uint64_t at_;
-  std::uint64_t end_;
-  std::vector<std::byte> buffer_;
-  std::uint64_t buffer_begin_ = 0;
-};
-
-/// UTF-8 that may hold surrogates, as Python's "surrogatepass" decodes it.
-bool is_wtf8(std::string_view text) {
-  if (is_utf8(text)) return true;
-  std::string masked(text);
-  for (std::size_t i = 0; i + 2 < masked.size(); ++i) {
-    const auto b = [&](std::size_t k) { return static_cast<std::uint8_t>(masked[i + k]); };
-    if (b(0) == 0xed && b(1) >= 0xa0 && b(1) <= 0xbf && (b(2) & 0xc0) == 0x80)
-      masked[i] = masked[i + 1] = masked[i + 2] = '?';
-  }
-  return is_utf8(masked);
-}
-
-bool is_decimal(std::string_view text) {
-  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && std::string_view(" \t\r\v\f").find(text.front()) != text.npos) text.remove_prefix(1);
-  while (!text.empty() && std::string_view(" \t\r\v\f").find(text.back()) != text.npos) text.remove_suffix(1);
-  return text;
-}
-
-constexpr std::size_t kMaxIntegerBytes = 1024;  // conversion to decimal is quadratic
-constexpr std::size_t kMaxIntegerDigits = 20000;
-
-/// Two's complement, little-endian, as decimal text.
-std::string to_decimal(std::string_view bytes) {
-  std::vector<std::uint32_t> words((bytes.size() + 3) / 4);
-  const bool negative = (static_cast<std::uint8_t>(bytes.back()) & 0x80) != 0;
-  for (std::size_t i = 0; i < words.size() * 4; ++i) {
-    const std::uint32_t b = i < bytes.size() ? static_cast<std::uint8_t>(bytes[i]) : negative ? 0xffU : 0U;
-    words[i / 4] |= b << (8 * (i % 4));
-  }
-  if (negative) {
-    std::uint64_t carry = 1;
-    for (std::uint32_t& w : words) {
-      carry += static_cast<std::uint32_t>(~w);
-      w = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
-  std::string digits;  // backwards
-  while (!words.empty()) {
-    std::uint64_t rest = 0;
-    for (std::size_t i = words.size(); i-- > 0;) {
-      rest = (rest << 32) | words[i];
-      words[i] = static_cast<std::uint32_t>(rest / 1'000'000'000);
-      rest %= 1'000'000'000;
-    }
-    while (!words.empty() && words.back() == 0) words.pop_back();
-    for (int i = 0; i < 9; ++i, rest /= 10) digits += static_cast<char>('0' + rest % 10);
-  }
-  while (digits.size() > 1 && digits.back() == '0') digits.pop_back();
-  if (negative) digits += '-';
-  std::reverse(digits.begin(), digits.end());
-  return digits;
-}
-
-}  // namespace
 
 class PickleMachine {
  public:
@@ -407,10 +218,11 @@ class PickleMachine {
   }
   Result<std::uint64_t> memo_index() {
     CKPT_TRY(const std::string line, in_.line());
-    const std::string_view text = trim(line);
+    const auto digits = parse_integer(line, false);
     std::uint64_t index = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
-    if (error != std::errc() || end != text.data() + text.size()) return bad("a memo slot is no number");
+    if (!digits) return bad("a memo slot is no number");
+    const auto [end, error] = std::from_chars(digits->data(), digits->data() + digits->size(), index);
+    if (error != std::errc() || end != digits->data() + digits->size()) return bad("a memo slot is no number");
     return index;
   }
 
@@ -422,19 +234,11 @@ class PickleMachine {
     if (text.size() > kMaxIntegerDigits) return fail(ErrorCode::limit_exceeded, "an integer of {} digits", text.size());
     return push_text(Kind::big_integer, text);
   }
-  Result<void> text_integer() {
+  Result<void> text_integer(bool may_be_long) {
     CKPT_TRY(const std::string line, in_.line());
-    if (line == "00" || line == "01") return push(node(Kind::boolean, line == "01"));
-    const std::string_view text = trim(line);
-    if (!is_decimal(text)) return bad("an integer is not one");
-    return push_decimal(text);
-  }
-  Result<void> text_long() {
-    CKPT_TRY(const std::string line, in_.line());
-    std::string_view text = trim(line);
-    if (text.ends_with('L')) text.remove_suffix(1);
-    if (!is_decimal(text)) return bad("an integer is not one");
-    return push_decimal(text);
+    if (!may_be_long && (line == "00" || line == "01")) return push(node(Kind::boolean, line == "01"));
+    const auto digits = parse_integer(line, may_be_long);
+    return digits ? push_decimal(*digits) : bad("an integer is not one");
   }
   Result<void> binary_long(std::int64_t size_bytes) {
     if (size_bytes < 0) return bad("an integer has a negative length");
@@ -448,15 +252,7 @@ class PickleMachine {
   }
   Result<void> text_float() {
     CKPT_TRY(const std::string line, in_.line());
-    std::string_view text = trim(line);
-    constexpr std::size_t kLongest = 4096;
-    if (text.size() > kLongest) return fail(ErrorCode::limit_exceeded, "a float of {} characters", text.size());
-    if (text.starts_with('+')) text.remove_prefix(1);
-    double value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool range = error == std::errc::result_out_of_range;  // Python rounds to 0 or inf
-    if ((error != std::errc() && !range) || end != text.data() + text.size()) return bad("a float is not one");
-    if (range) value = std::strtod(std::string(text).c_str(), nullptr);
+    CKPT_TRY(const double value, parse_float(line));
     return push(node(Kind::real, std::bit_cast<std::uint64_t>(value)));
   }
   Result<void> binary_float() {
@@ -464,69 +260,15 @@ class PickleMachine {
     return push(node(Kind::real, __builtin_bswap64(bits)));
   }
 
-  /// Protocol 0 text: Latin-1 with \uXXXX and \UXXXXXXXX.
   Result<void> text_unicode() {
     CKPT_TRY(const std::string line, in_.line());
-    std::string out;
-    bool even = true;  // the number of backslashes just before: only an odd one makes an escape
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      const bool slash = line[i] == '\\';
-      const bool escape = slash && even && i + 1 < line.size() && (line[i + 1] == 'u' || line[i + 1] == 'U');
-      even = !slash || !even;
-      if (!escape) {
-        append_utf8(out, static_cast<std::uint8_t>(line[i]));
-        continue;
-      }
-      const std::size_t digits = line[i + 1] == 'u' ? 4 : 8;
-      std::uint32_t code = 0;
-      if (line.size() - i - 2 < digits) return bad("a text has a broken escape");
-      const char* first = line.data() + i + 2;
-      const auto [end, error] = std::from_chars(first, first + digits, code, 16);
-      if (error != std::errc() || end != first + digits || code > 0x10ffff) return bad("a text has a broken escape");
-      append_utf8(out, code);
-      i += 1 + digits;
-      even = true;
-    }
-    return push_text(Kind::string, out);
+    CKPT_TRY(const std::string text, unescape_unicode(line));
+    return push_text(Kind::string, text);
   }
-  /// Protocol 0 str: a Python 2 repr.
   Result<void> text_string() {
     CKPT_TRY(const std::string line, in_.line());
-    const std::string_view text = trim(line);
-    if (text.size() < 2 || text.front() != text.back() || (text.front() != '\'' && text.front() != '"'))
-      return bad("a string is not quoted");
-    std::string out;
-    bool ascii = true;
-    for (std::size_t i = 1; i + 1 < text.size(); ++i) {
-      std::uint32_t code = static_cast<std::uint8_t>(text[i]);
-      if (text[i] == '\\') {
-        if (i + 2 >= text.size()) return bad("a string has a broken escape");
-        const char c = text[++i];
-        constexpr std::string_view kFrom = "abfnrtv\\'\"", kTo = "\a\b\f\n\r\t\v\\'\"";
-        if (const auto known = kFrom.find(c); known != kFrom.npos) {
-          code = static_cast<std::uint8_t>(kTo[known]);
-        } else if (c == 'x') {
-          const char* first = text.data() + i + 1;
-          if (i + 3 >= text.size()) return bad("a string has a broken escape");
-          const auto [end, error] = std::from_chars(first, first + 2, code, 16);
-          if (error != std::errc() || end != first + 2) return bad("a string has a broken escape");
-          i += 2;
-        } else if (c >= '0' && c <= '7') {
-          code = 0;
-          std::size_t n = 0;
-          for (; n < 3 && i + n + 1 < text.size() && text[i + n] >= '0' && text[i + n] <= '7'; ++n)
-            code = code * 8 + static_cast<std::uint32_t>(text[i + n] - '0');
-          i += n - 1;
-          code &= 0xff;
-        } else {
-          append_utf8(out, '\\');
-          code = static_cast<std::uint8_t>(c);
-        }
-      }
-      ascii &= code < 0x80;
-      append_utf8(out, code);
-    }
-    return push_text(ascii ? Kind::string : Kind::byte_string, out);
+    CKPT_TRY(const PythonString string, unescape_string(line));
+    return push_text(string.ascii ? Kind::string : Kind::byte_string, string.text);
   }
 
   Result<std::pair<std::string, std::string>> global_lines() {
@@ -554,7 +296,7 @@ class PickleMachine {
 
   Result<void> step(std::uint8_t opcode);
 
-  Input in_;
+  PickleInput in_;
   const Limits& limits_;
   const std::uint64_t max_values_;
   const RawBytesAfter& raw_bytes_after_;
@@ -626,8 +368,8 @@ Result<void> PickleMachine::step(std::uint8_t opcode) {
     case 'N': return push(node(Kind::none));
     case 0x88: return push(node(Kind::boolean, 1));
     case 0x89: return push(node(Kind::boolean, 0));
-    case 'I': return text_integer();
-    case 'L': return text_long();
+    case 'I': return text_integer(false);
+    case 'L': return text_integer(true);
     case 'J': {
       CKPT_TRY(const std::int32_t v, in_.number<std::int32_t>());
       return push_integer(v);

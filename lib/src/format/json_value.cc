@@ -70,4 +70,18 @@ Result<ValueId> parse_json(std::string_view text, const Limits& limits, Tree& tr
   return builder.root();
 }
 
+Result<JsonFile> read_json_file(const std::filesystem::path& path, const Limits& limits) {
+  const auto read = [&]() -> Result<JsonFile> {
+    CKPT_TRY(const SourcePtr source, open_file(path));
+    if (source->size_bytes() > limits.max_json_bytes)
+      return fail(ErrorCode::limit_exceeded, "more than {} bytes of JSON", limits.max_json_bytes);
+    JsonFile out;
+    out.text.resize(source->size_bytes());
+    CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(out.text))));
+    CKPT_TRY(out.root, parse_json(out.text, limits, out.tree));
+    return out;
+  };
+  return in_file(read(), path.string());
+}
+
 }  // namespace netcl::ckpt

@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "base/try.h"
 #include "format/npy.h"
-#include "format/structure.h"
+#include "format/structure_decode.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -80,13 +80,7 @@ Result<Checkpoint> read_npy_folder(const fs::path& path, const OpenOptions& opti
   std::error_code failed;
   for (fs::directory_iterator it(path, failed), end; !failed && it != end; it.increment(failed))
     files.push_back(it->path().filename().string());
-  if (failed) {
-    Error e;
-    e.code = ErrorCode::io;
-    e.file = path.string();
-    e.message = "cannot read the directory: " + failed.message();
-    return tl::make_unexpected(std::move(e));
-  }
+  if (failed) return fail_io(failed.value(), path.string(), "cannot read the directory");
   std::sort(files.begin(), files.end());
   if (files.size() > options.limits.max_members)
     return fail(ErrorCode::limit_exceeded, "{} files, more than {}", files.size(), options.limits.max_members);

@@ -11,7 +11,7 @@
 #include "format/npy.h"
 #include "format/pickle_search.h"
 #include "format/stranger.h"
-#include "format/structure.h"
+#include "format/structure_decode.h"
 
 namespace netcl::ckpt {
 namespace {

@@ -5,7 +5,7 @@
 #include "base/try.h"
 #include "container/npy_writer.h"
 #include "format/npy_folder.h"
-#include "format/structure.h"
+#include "format/structure_encode.h"
 #include "format/write_plan.h"
 #include "model/dtype.h"
 
@@ -55,8 +55,8 @@ Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& op
       return fail_at(ErrorCode::unsupported, name, std::nullopt, "a zip member's name cannot hold a NUL");
     }
     if (!taken.insert(name).second) {
-      return fail_at(ErrorCode::unsupported, name, std::nullopt,
-                     "two tensors would get this name; --rename one of them");
+      return with_way_out(fail_at(ErrorCode::unsupported, name, std::nullopt, "two tensors would get this name"),
+                          "rename one of them (`renames`)");
     }
     CKPT_TRY(WritePart part, npy_part(name, tensor));
     part.name += ".npy";
@@ -86,10 +86,8 @@ Result<WritePlan> plan_npz(const Checkpoint& checkpoint, const LayoutOptions& op
 Result<WritePlan> plan_npy(const Checkpoint& checkpoint) {
   CKPT_TRY(const auto tensors, list_tensors(checkpoint));
   if (tensors.size() != 1) {
-    return fail(ErrorCode::unsupported,
-                "an npy holds one array, this checkpoint has {}; --include one, write an npz, or end the output's name "
-                "with '/' for a folder of them",
-                tensors.size());
+    return with_way_out(fail(ErrorCode::unsupported, "an npy holds one array, this checkpoint has {}", tensors.size()),
+                        "select one (`include`), write an npz, or end the output's name with '/' for a folder of them");
   }
   CKPT_TRY(const std::string structure, encode_structure(checkpoint, true, true));
   const bool lone = tensors[0].path.empty() || structure.empty();
@@ -109,10 +107,11 @@ Result<WritePlan> plan_npy_folder(const Checkpoint& checkpoint) {
     part.name = npy_file_name(t.name);
     constexpr std::size_t kMaxFileNameBytes = 255;
     if (part.name.size() > kMaxFileNameBytes)
-      return fail_at(ErrorCode::unsupported, t.name, std::nullopt, "the name is too long for a file; --rename it");
+      return with_way_out(fail_at(ErrorCode::unsupported, t.name, std::nullopt, "the name is too long for a file"),
+                          "rename it (`renames`)");
     if (!taken.insert(part.name).second) {
-      return fail_at(ErrorCode::unsupported, t.name, std::nullopt,
-                     "two tensors would get this name; --rename one of them");
+      return with_way_out(fail_at(ErrorCode::unsupported, t.name, std::nullopt, "two tensors would get this name"),
+                          "rename one of them (`renames`)");
     }
     plan.parts.push_back(std::move(part));
   }

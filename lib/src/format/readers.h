@@ -66,4 +66,13 @@ Result<ValueId> read_object_pickle(const StoragePtr& payload, const std::string&
 /// limit_exceeded (max_json_bytes, max_depth, max_values).
 Result<ValueId> parse_json(std::string_view text, const Limits& limits, Tree& tree);
 
+/// A JSON document in a file of its own: a manifest, an index of shards.
+struct JsonFile {
+  std::string text;  ///< as it is on the disk
+  Tree tree;
+  ValueId root = 0;
+};
+/// Errors, naming the file: io; those of parse_json(); limit_exceeded beyond limits.max_json_bytes.
+Result<JsonFile> read_json_file(const std::filesystem::path& path, const Limits& limits);
+
 }  // namespace netcl::ckpt

@@ -6,10 +6,11 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/text.h"
 #include "base/try.h"
 #include "container/safetensors_header.h"
 #include "format/readers.h"
-#include "format/structure.h"
+#include "format/structure_decode.h"
 #include "format/write_plan.h"
 
 namespace netcl::ckpt {

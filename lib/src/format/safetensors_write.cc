@@ -8,7 +8,7 @@
 #include "base/endian.h"
 #include "base/text.h"
 #include "base/try.h"
-#include "format/structure.h"
+#include "format/structure_encode.h"
 #include "format/write_plan.h"
 
 namespace netcl::ckpt {
@@ -91,8 +91,9 @@ Result<WritePlan> plan_safetensors(const Checkpoint& checkpoint) {
                      "safetensors cannot hold {}; exclude it, or write an npz", t.dtype.name());
     }
     if (name == "__metadata__" || !taken.insert(name).second) {
-      return fail_at(ErrorCode::unsupported, name, std::nullopt,
-                     "this name cannot be used here, or is used twice; --rename it");
+      return with_way_out(
+          fail_at(ErrorCode::unsupported, name, std::nullopt, "this name cannot be used here, or is used twice"),
+          "rename it (`renames`)");
     }
     header +=
         fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", header.size() > 1 ? "," : "",

@@ -13,7 +13,7 @@
 
 #include "base/try.h"
 #include "format/readers.h"
-#include "format/structure.h"
+#include "format/structure_encode.h"
 
 namespace netcl::ckpt {
 namespace {

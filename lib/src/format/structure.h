@@ -1,12 +1,9 @@
 #pragma once
 
 #include <algorithm>
-#include <optional>
-#include <string>
 #include <string_view>
 
-#include "netcl/ckpt/checkpoint.h"
-#include "netcl/ckpt/error.h"
+#include "model/dtype.h"
 #include "netcl/ckpt/limits.h"
 
 // Flat formats (npz, safetensors) hold a list of named tensors. What a checkpoint has beyond that is
@@ -41,26 +38,9 @@ inline constexpr std::uint64_t kMaxDeflatedDocumentBytes = std::uint64_t{4} << 2
 inline std::uint64_t max_document_bytes(std::uint64_t stored_bytes, const Limits& limits) {
   return std::min(limits.max_json_bytes, std::max(std::uint64_t{8} << 20, stored_bytes));
 }
+/// True for a type that an npz has no name for: the document says it.
+inline bool lacks_descr(ScalarType type) { return !known_to_numpy(type) && type != ScalarType::bfloat16; }
 /// How every such document begins, and no other comment.
 inline constexpr std::string_view kStructureStart = "{\"netcl-ckpt\"";
-
-/// The structure of `checkpoint`, or "" where a flat list of tensors says it all and `even_if_flat` is
-/// not set. `name_dtypes`: write the dtypes that NumPy lacks. `with_attributes`: attributes too, and with
-/// `even_if_none` that there are none.
-/// Errors: unsafe for an opaque value; unsupported for a value that contains itself.
-Result<std::string> encode_structure(const Checkpoint& checkpoint, bool name_dtypes, bool with_attributes,
-                                     bool even_if_flat = false, bool even_if_none = false);
-
-/// Rebuilds `checkpoint.root` and, where the document has them, its attributes from the flat dict that
-/// root is now. A tensor that the document does not name stays at the top.
-/// Errors: corrupt where the text is no such document; limit_exceeded.
-Result<void> decode_structure(std::string_view json, const Limits& limits, Checkpoint& checkpoint);
-
-/// `text` as a JSON string, quotes included. `text` is valid UTF-8.
-std::string json_string(std::string_view text);
-
-/// A value as plain JSON, for netcl's sidecar: as Python's json.dump writes it (NaN, Infinity).
-/// Errors: unsupported, naming the value that JSON cannot hold.
-Result<std::string> to_plain_json(const Tree& tree, ValueId id);
 
 }  // namespace netcl::ckpt

@@ -50,8 +50,9 @@ Result<std::vector<Tree::Entry>> TreePickler::root_entries() const {
                      "it stands beside a state that is no dict, where a pickle has no place for it");
     }
     if (!names.insert(name).second) {
-      return fail_at(ErrorCode::unsupported, to_valid_utf8(name), std::nullopt,
-                     "it is a part of the state and also stands beside it; --rename the one in the state");
+      return with_way_out(fail_at(ErrorCode::unsupported, to_valid_utf8(name), std::nullopt,
+                                  "it is a part of the state and also stands beside it"),
+                          "rename the one in the state (`renames`)");
     }
     out.push_back(e);
   }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/try.h"
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/open.h"
@@ -45,9 +46,9 @@ struct WritePlan {
 /// Errors: unsupported, for a tensor that is listed and cannot be read.
 inline Result<void> check_readable(const Tensor& tensor, const std::string& name = "") {
   if (tensor.why_unreadable.empty()) return {};
-  return tl::make_unexpected(Error{ErrorCode::unsupported,
-                                   "it cannot be read: " + tensor.why_unreadable + "; exclude it", "", name,
-                                   std::nullopt, 0});
+  return with_way_out(
+      fail_at(ErrorCode::unsupported, name, std::nullopt, "it cannot be read: {}", tensor.why_unreadable),
+      "exclude it");
 }
 
 /// How a checkpoint is laid out in a target format. Nothing is read of the payloads.

@@ -70,15 +70,6 @@ class HeldDescriptors {
   std::uint64_t last_id_ = 0;
 };
 
-tl::unexpected<Error> lock_error(const std::filesystem::path& path, std::string_view what) {
-  Error e;
-  e.code = ErrorCode::io;
-  e.os_errno = errno;
-  e.message = fmt::format("{}: {}", what, std::strerror(e.os_errno));
-  e.file = path.string();
-  return tl::make_unexpected(std::move(e));
-}
-
 /// What the holder wrote: " (process 123)", or "".
 std::string holder(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -118,28 +109,26 @@ Result<DirectoryLock> DirectoryLock::take(const std::filesystem::path& directory
     constexpr int kTries = 16;  // files that somebody deletes meanwhile
     const std::filesystem::path path = directory / kFileName;
     const auto busy = [&] {
-      auto error =
-          fail(ErrorCode::invalid_argument, "another run saves into this directory{}; give each its own", holder(path));
-      error.value().file = directory.string();
-      return error;
+      return fail_in(directory.string(), ErrorCode::invalid_argument,
+                     "another run saves into this directory{}; give each its own", holder(path));
     };
     DirectoryLock lock;
     const int folder = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0 && create) return lock_error(directory, "cannot open the directory");
+    if (folder < 0 && create) return fail_io(errno, directory.string(), "cannot open the directory");
     if (folder >= 0) {
       lock.folder_ = HeldDescriptors::all().add(folder);
       const Taken taken = take_flock(folder);
       if (taken == Taken::busy) return busy();
-      if (taken == Taken::error) return lock_error(directory, "cannot lock the directory");
+      if (taken == Taken::error) return fail_io(errno, directory.string(), "cannot lock the directory");
     }
     for (int i = 0; i < kTries; ++i) {
       const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0666);
       if (fd < 0 && !create && errno == ENOENT) return lock;
-      if (fd < 0) return lock_error(path, "cannot open the lock file");
+      if (fd < 0) return fail_io(errno, path.string(), "cannot open the lock file");
       HeldDescriptors::all().drop(std::exchange(lock.file_, HeldDescriptors::all().add(fd)));
       const Taken taken = take_flock(fd);
       if (taken == Taken::busy) return busy();
-      if (taken == Taken::error) return lock_error(path, "cannot lock it");
+      if (taken == Taken::error) return fail_io(errno, path.string(), "cannot lock it");
       if (!is_in_place(fd, path)) continue;                       // a lock on a removed file excludes nobody
       const std::string pid = std::to_string(::getpid()) + "\n";  // for the message above, nothing else
       if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, pid.data(), pid.size(), 0) < 0) return lock;

@@ -19,15 +19,6 @@ namespace {
 constexpr const char* kAccessList = "system.posix_acl_access";
 constexpr const char* kDefaultList = "system.posix_acl_default";
 
-tl::unexpected<Error> io_error(const std::string& shown, std::string_view what) {
-  Error e;
-  e.os_errno = errno;
-  e.code = ErrorCode::io;
-  e.message = fmt::format("{}: {}", what, std::strerror(e.os_errno));
-  e.file = shown;
-  return tl::make_unexpected(std::move(e));
-}
-
 /// An attribute's value; nothing if there is none.
 std::optional<std::string> attribute(const std::filesystem::path& path, const char* name) {
   for (;;) {
@@ -64,7 +55,7 @@ bool set_attribute(int fd, const char* name, const std::string& value) {
 Result<void> keep_attributes(int fd, const std::filesystem::path& from, const struct stat& old,
                              const std::string& shown) {
   struct stat own;
-  if (::fstat(fd, &own) != 0) return io_error(shown, "cannot keep its permissions");
+  if (::fstat(fd, &own) != 0) return fail_io(errno, shown, "cannot keep its permissions");
   // Ownership first: chown clears set-id bits. Only root may give a file away, others may give it to a group of theirs.
   bool owner = own.st_uid == old.st_uid, group = own.st_gid == old.st_gid;
   if (!owner || !group) {
@@ -78,18 +69,18 @@ Result<void> keep_attributes(int fd, const std::filesystem::path& from, const st
 
   const auto list = attribute(from, kAccessList);
   if (list && group) {
-    if (!set_attribute(fd, kAccessList, *list)) return io_error(shown, "cannot keep its access list");
+    if (!set_attribute(fd, kAccessList, *list)) return fail_io(errno, shown, "cannot keep its access list");
   } else {
     ::fremovexattr(fd, kAccessList);  // that the folder gives to what is made in it
     if (list) mode &= ~mode_t{070};
   }
-  if (::fchmod(fd, mode) != 0) return io_error(shown, "cannot keep its permissions");
+  if (::fchmod(fd, mode) != 0) return fail_io(errno, shown, "cannot keep its permissions");
   if (S_ISDIR(old.st_mode)) {
     const auto inherited = attribute(from, kDefaultList);
     if (!inherited) {
       ::fremovexattr(fd, kDefaultList);
     } else if (!set_attribute(fd, kDefaultList, *inherited)) {
-      return io_error(shown, "cannot keep its access list");
+      return fail_io(errno, shown, "cannot keep its access list");
     }
   }
 
@@ -101,7 +92,7 @@ Result<void> keep_attributes(int fd, const std::filesystem::path& from, const st
     const auto value = attribute(from, name);
     const bool kept = value && set_attribute(fd, name, *value);
     // The label is the system's to give; it has given one already.
-    if (!kept && users) return io_error(shown, fmt::format("cannot keep its attribute '{}'", name));
+    if (!kept && users) return fail_io(errno, shown, fmt::format("cannot keep its attribute '{}'", name));
   }
   return {};
 }

@@ -14,15 +14,6 @@
 namespace netcl::ckpt {
 namespace {
 
-tl::unexpected<Error> io_error(int number, const std::string& file, std::string_view what) {
-  Error e;
-  e.code = ErrorCode::io;
-  e.message = what.empty() ? std::strerror(number) : fmt::format("{}: {}", what, std::strerror(number));
-  e.file = file;
-  e.os_errno = number;
-  return tl::make_unexpected(std::move(e));
-}
-
 class FileSource final : public ByteSource {
  public:
   FileSource(int fd, std::uint64_t size_bytes, std::string name, std::optional<FileId> id = {})
@@ -41,7 +32,7 @@ class FileSource final : public ByteSource {
       const ssize_t n = ::pread(fd_, dst.data(), dst.size(), static_cast<off_t>(offset_bytes));
       if (n < 0) {
         if (errno == EINTR) continue;
-        return io_error(errno, name_, "cannot read");
+        return fail_io(errno, name_, "cannot read");
       }
       if (n == 0) return ends_early(offset_bytes);
       dst = dst.subspan(static_cast<std::size_t>(n));
@@ -88,12 +79,12 @@ Result<SourcePtr> open_regular(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0 && errno == ENOENT) return fail(ErrorCode::corrupt, "there is no such file");
   if (fd < 0 && errno == ELOOP) return fail(ErrorCode::unsupported, "it is a link, which is not followed");
-  if (fd < 0) return io_error(errno, path.string(), "cannot open");
+  if (fd < 0) return fail_io(errno, path.string(), "cannot open");
   struct stat st;
   if (::fstat(fd, &st) != 0) {
     const int number = errno;
     ::close(fd);
-    return io_error(number, path.string(), "cannot open");
+    return fail_io(number, path.string(), "cannot open");
   }
   if (!S_ISREG(st.st_mode)) {
     ::close(fd);
@@ -153,7 +144,7 @@ Result<SourcePtr> spool(int fd, const std::string& name) {
   for (;;) {
     const ssize_t n = ::read(fd, block.data(), block.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return io_error(errno, name, "cannot read");
+    if (n < 0) return fail_io(errno, name, "cannot read");
     if (n == 0) return std::move(copy).finish(std::nullopt);
     CKPT_CHECK(copy.write(std::span(block).first(static_cast<std::size_t>(n))));
   }
@@ -166,11 +157,11 @@ Result<SourcePtr> source_of_descriptor(int fd, const std::string& name) {
   if (::fstat(fd, &st) != 0) {
     const int number = errno;
     ::close(fd);
-    return io_error(number, name, "cannot open");
+    return fail_io(number, name, "cannot open");
   }
   if (S_ISDIR(st.st_mode)) {
     ::close(fd);
-    return io_error(EISDIR, name, "");
+    return fail_io(EISDIR, name, "");
   }
   if (S_ISREG(st.st_mode)) {
     return SourcePtr(
@@ -193,7 +184,7 @@ Result<Spool> Spool::create(std::string name) {
   const char* dir = std::getenv("TMPDIR");
   std::string pattern = fmt::format("{}/netcl-ckpt-XXXXXX", dir != nullptr && *dir != '\0' ? dir : "/tmp");
   const int fd = ::mkostemp(pattern.data(), O_CLOEXEC);
-  if (fd < 0) return io_error(errno, name, "cannot make a temporary file to hold it (TMPDIR)");
+  if (fd < 0) return fail_io(errno, name, "cannot make a temporary file to hold it (TMPDIR)");
   ::unlink(pattern.c_str());
   return Spool(fd, std::move(name));
 }
@@ -210,7 +201,7 @@ Result<void> Spool::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return io_error(errno, name_, "cannot hold it in a temporary file (TMPDIR)");
+    if (n < 0) return fail_io(errno, name_, "cannot hold it in a temporary file (TMPDIR)");
     bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
   return {};
@@ -223,7 +214,7 @@ SourcePtr Spool::finish(std::optional<FileId> id) && {
 Result<SourcePtr> open_file(const std::filesystem::path& path) {
   return guarded([&]() -> Result<SourcePtr> {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return io_error(errno, path.string(), "cannot open");
+    if (fd < 0) return fail_io(errno, path.string(), "cannot open");
     return source_of_descriptor(fd, path.string());
   });
 }
@@ -231,7 +222,7 @@ Result<SourcePtr> open_file(const std::filesystem::path& path) {
 Result<SourcePtr> open_standard_input() {
   return guarded([&]() -> Result<SourcePtr> {
     const int fd = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0) return io_error(errno, "(standard input)", "cannot open");
+    if (fd < 0) return fail_io(errno, "(standard input)", "cannot open");
     return source_of_descriptor(fd, "(standard input)");
   });
 }

@@ -82,22 +82,9 @@ struct OutputFile::State {
     if (folder >= 0) ::close(folder);
   }
 
-  tl::unexpected<Error> io_error(std::string_view what) const {
-    Error e;
-    e.os_errno = errno;
-    e.code = ErrorCode::io;
-    e.message = fmt::format("{}: {}", what, std::strerror(e.os_errno));
-    e.file = shown;
-    return tl::make_unexpected(std::move(e));
-  }
+  tl::unexpected<Error> io_error(std::string_view what) const { return fail_io(errno, shown, what); }
 
-  tl::unexpected<Error> exists() const {
-    Error e;
-    e.code = ErrorCode::invalid_argument;
-    e.message = "exists already; --force replaces it";
-    e.file = shown;
-    return tl::make_unexpected(std::move(e));
-  }
+  tl::unexpected<Error> exists() const { return fail_exists(shown); }
 
   Result<void> open_temporary() {
     fd = ::openat(folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
@@ -252,10 +239,8 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& target, bool 
     const bool present = ::stat(target.c_str(), &old) == 0;
     if (!present && (errno == ENAMETOOLONG || errno == ELOOP || errno == EIO)) return s.io_error("cannot write");
     if (present && !S_ISREG(old.st_mode) && !S_ISDIR(old.st_mode)) {
-      auto error = fail(ErrorCode::invalid_argument,
-                        "is {}, which no file may replace; the output '-' is standard output", kind_of(old));
-      error.value().file = s.shown;
-      return error;
+      return fail_in(s.shown, ErrorCode::invalid_argument,
+                     "is {}, which no file may replace; the output '-' is standard output", kind_of(old));
     }
     CKPT_CHECK(s.follow_links());
     const auto parent = s.target.has_parent_path() ? s.target.parent_path() : std::filesystem::path(".");

@@ -21,15 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-tl::unexpected<Error> io_error(const fs::path& file, int number, std::string_view what) {
-  Error e;
-  e.os_errno = number;
-  e.code = ErrorCode::io;
-  e.message = fmt::format("{}: {}", what, std::strerror(number));
-  e.file = file.string();
-  return tl::make_unexpected(std::move(e));
-}
-
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
 /// Some file systems cannot sync a folder (EINVAL); the files in it are safe by then.
@@ -42,7 +33,7 @@ Result<void> sync_folder(const fs::path& path, const fs::path& shown, std::strin
     break;
   }
   if (fd >= 0) ::close(fd);
-  if (number != 0) return io_error(shown, number, what);
+  if (number != 0) return fail_io(number, shown.string(), what);
   return {};
 }
 
@@ -56,28 +47,24 @@ Result<OutputFolder> OutputFolder::create(const fs::path& target, bool replace) 
     if (fs::is_symlink(place, ignored)) place = fs::weakly_canonical(place, error);
     struct stat old;
     const bool present = ::stat(place.c_str(), &old) == 0;
-    if (present && !S_ISDIR(old.st_mode)) return io_error(target, ENOTDIR, "cannot replace it by a folder");
+    if (present && !S_ISDIR(old.st_mode)) return fail_io(ENOTDIR, target.string(), "cannot replace it by a folder");
     const bool empty = !present || fs::is_empty(place, error);
-    if (error) return io_error(target, error.value(), "cannot look into it");
+    if (error) return fail_io(error.value(), target.string(), "cannot look into it");
     if (!empty && !replace) {
-      Error e;
-      e.code = ErrorCode::invalid_argument;
-      e.message = "exists already; --force replaces it";
-      e.file = target.string();
-      return tl::make_unexpected(std::move(e));
+      return fail_exists(target.string());
     }
     remove_abandoned_in(parent_of(place));
     for (;;) {
       const fs::path temporary = parent_of(place) / temporary_name();
       if (::mkdir(temporary.c_str(), 0777) != 0) {
         if (errno == EEXIST) continue;
-        return io_error(target, errno, "cannot write into its folder");
+        return fail_io(errno, target.string(), "cannot write into its folder");
       }
       const int lock = ::open(temporary.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
       const int number = errno;
       if (lock < 0 && number == ENOENT) continue;  // taken for abandoned before it could be claimed
       OutputFolder out(std::move(place), temporary, lock);
-      if (lock < 0) return io_error(target, number, "cannot write into its folder");
+      if (lock < 0) return fail_io(number, target.string(), "cannot write into its folder");
       if (!claim_temporary(lock)) {
         place = std::move(out.target_);
         continue;
@@ -102,16 +89,17 @@ OutputFolder::~OutputFolder() {
 Result<void> OutputFolder::exchange() {
   if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) return {};
   if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
-    return io_error(target_, errno, "cannot put it in place");
+    return fail_io(errno, target_.string(), "cannot put it in place");
   const fs::path aside = target_.string() + ".replaced-" + random_suffix();
-  if (::rename(target_.c_str(), aside.c_str()) != 0) return io_error(target_, errno, "cannot put it in place");
+  if (::rename(target_.c_str(), aside.c_str()) != 0) return fail_io(errno, target_.string(), "cannot put it in place");
   if (::rename(temporary_.c_str(), target_.c_str()) == 0) {
     temporary_ = aside;
     return {};
   }
   const int number = errno;
-  if (::rename(aside.c_str(), target_.c_str()) == 0) return io_error(target_, number, "cannot put it in place");
-  return io_error(target_, number, fmt::format("cannot put it in place; the old folder is now '{}'", aside.string()));
+  if (::rename(aside.c_str(), target_.c_str()) == 0) return fail_io(number, target_.string(), "cannot put it in place");
+  return fail_io(number, target_.string(),
+                 fmt::format("cannot put it in place; the old folder is now '{}'", aside.string()));
 }
 
 Result<void> OutputFolder::commit() {
@@ -124,7 +112,7 @@ Result<void> OutputFolder::commit() {
       temporary_.clear();
       return sync_folder(parent_of(target_), target_, kNotDurable);
     }
-    if (errno != ENOTEMPTY && errno != EEXIST) return io_error(target_, errno, "cannot put it in place");
+    if (errno != ENOTEMPTY && errno != EEXIST) return fail_io(errno, target_.string(), "cannot put it in place");
     CKPT_CHECK(exchange());
     const fs::path old = std::exchange(temporary_, {});
     std::error_code failed;
@@ -132,8 +120,8 @@ Result<void> OutputFolder::commit() {
     if (!synced) return synced;  // and the old one stays
     fs::remove_all(old, failed);
     if (!failed) return {};
-    return io_error(
-        target_, failed.value(),
+    return fail_io(
+        failed.value(), target_.string(),
         fmt::format("the new folder is in place; what it replaced cannot be removed and is now '{}'", old.string()));
   });
 }

@@ -46,37 +46,36 @@ class HostSink final : public BlockSink {
 
 class PreparedHostLoad final : public PreparedLoad {
  public:
-  PreparedHostLoad(LoadPlan plan, LoadOptions options) : plan_(std::move(plan)), options_(std::move(options)) {}
+  PreparedHostLoad(LoadPlan plan, Run run) : plan_(std::move(plan)), run_(std::move(run)) {}
   Result<void> commit() override {
     std::vector<std::span<std::byte>> targets;
     for (const TensorLoad& load : plan_.loads()) {
       targets.push_back(std::get<std::span<std::byte>>(load.to.memory));
     }
-    return fill_host(plan_, targets, options_);
+    return fill_host(plan_, targets, run_);
   }
 
  private:
   LoadPlan plan_;
-  LoadOptions options_;
+  Run run_;
 };
 
 }  // namespace
 
-Result<void> check_plan(const LoadPlan& plan, const LoadOptions& options) {
-  return plan.run(LoadPlan::Pass::check, options,
+Result<void> check_plan(const LoadPlan& plan, const Run& run) {
+  return plan.run(LoadPlan::Pass::check, run,
                   [] { return Result<std::unique_ptr<BlockSink>>(std::make_unique<NoSink>()); });
 }
 
-Result<void> fill_host(const LoadPlan& plan, std::span<const std::span<std::byte>> targets,
-                       const LoadOptions& options) {
-  return plan.run(LoadPlan::Pass::fill, options,
+Result<void> fill_host(const LoadPlan& plan, std::span<const std::span<std::byte>> targets, const Run& run) {
+  return plan.run(LoadPlan::Pass::fill, run,
                   [&] { return Result<std::unique_ptr<BlockSink>>(std::make_unique<HostSink>(targets)); });
 }
 
-Result<std::unique_ptr<PreparedLoad>> prepare_host_load(std::span<const TensorLoad> loads, const LoadOptions& options) {
+Result<std::unique_ptr<PreparedLoad>> prepare_host_load(std::span<const TensorLoad> loads, const Run& run) {
   CKPT_TRY(auto plan, LoadPlan::make(loads));
-  CKPT_CHECK(check_plan(plan, options));
-  return std::unique_ptr<PreparedLoad>(std::make_unique<PreparedHostLoad>(std::move(plan), options));
+  CKPT_CHECK(check_plan(plan, run));
+  return std::unique_ptr<PreparedLoad>(std::make_unique<PreparedHostLoad>(std::move(plan), run));
 }
 
 }  // namespace netcl::ckpt

@@ -52,9 +52,7 @@ Result<MatchReport> match_and_load(const Checkpoint& checkpoint, std::span<const
     if (name.starts_with(options.strip_prefix)) name.erase(0, options.strip_prefix.size());
     name.insert(0, options.add_prefix);
     Tensor tensor = checkpoint.tree.tensor(t.value);
-    const auto matches = [&](const std::string& glob) { return glob_match(glob, name); };
-    if (tensor.shape.size() == 2 && tensor.strides.size() == 2 &&
-        std::any_of(options.transpose.begin(), options.transpose.end(), matches)) {
+    if (tensor.shape.size() == 2 && tensor.strides.size() == 2 && matches_any(options.transpose, name)) {
       std::swap(tensor.shape[0], tensor.shape[1]);
       std::swap(tensor.strides[0], tensor.strides[1]);
     }
@@ -96,13 +94,13 @@ Result<MatchReport> match_and_load(const Checkpoint& checkpoint, std::span<const
     if (!unexpected) report.unexpected.clear();
     return mismatch(checkpoint, report);
   }
-  CKPT_CHECK(load_tensors(loads, options.load));
+  CKPT_CHECK(load_tensors(loads, options.run));
   return report;
 }
 
 }  // namespace
 
-Result<void> load_tensors(std::span<const TensorLoad> loads, const LoadOptions& options) {
+Result<void> load_tensors(std::span<const TensorLoad> loads, const Run& run) {
   return guarded([&]() -> Result<void> {
     // One group for the process's own memory and one for each device.
     std::map<const void*, std::vector<TensorLoad>> groups;
@@ -117,11 +115,11 @@ Result<void> load_tensors(std::span<const TensorLoad> loads, const LoadOptions& 
     for (const auto& [device, group] : groups) {
       if (device != nullptr) {
         const auto& allocation = std::get<DeviceMemory>(group.front().to.memory).allocation;
-        CKPT_TRY(auto load, allocation->prepare(group, options));
+        CKPT_TRY(auto load, allocation->prepare(group, run));
         prepared.push_back(std::move(load));
         continue;
       }
-      CKPT_TRY(auto load, prepare_host_load(group, options));
+      CKPT_TRY(auto load, prepare_host_load(group, run));
       prepared.push_back(std::move(load));
     }
     for (const auto& load : prepared) CKPT_CHECK(load->commit());

@@ -13,13 +13,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <mutex>
-#include <optional>
 #include <unordered_map>
 
 #include "base/buffer.h"
 #include "base/checked.h"
-#include "base/parallel.h"
+#include "base/jobs.h"
 #include "base/try.h"
 #include "codec/crc32.h"
 #include "model/dtype.h"
@@ -49,7 +47,7 @@ Result<void> check_target(const TensorLoad& load) {
 /// True where the elements lie in the storage as the target wants them.
 bool lies_as_wanted(const Tensor& t) { return t.is_c_contiguous() && little_endian(t.dtype) == t.dtype; }
 
-struct Run {  // a tensor's bytes in its storage
+struct Extent {  // a tensor's bytes in its storage
   std::uint64_t begin, end;
   std::size_t load;
 };
@@ -83,7 +81,7 @@ Result<void> LoadPlan::add_unit(const StoragePtr& storage, std::span<const std::
   unit.whole = form.crc32 || !storage->seekable();
   unit.checked = form.crc32 && form.source && storage->seekable();
   unit.first_block = blocks_.size();
-  std::vector<Run> runs;
+  std::vector<Extent> runs;
   std::vector<std::uint64_t> cuts;
   if (unit.whole) cuts = {0, size};
   for (const std::size_t i : loads) {
@@ -104,18 +102,18 @@ Result<void> LoadPlan::add_unit(const StoragePtr& storage, std::span<const std::
     cuts.push_back(*end);
   }
   std::sort(cuts.begin(), cuts.end());
-  std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.begin < b.begin; });
-  std::vector<Run> open;  // the runs that cover the current position
+  std::sort(runs.begin(), runs.end(), [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
+  std::vector<Extent> open;  // the runs that cover the current position
   std::size_t next_run = 0;
   for (std::size_t c = 0; c + 1 < cuts.size(); ++c) {
     if (cuts[c] == cuts[c + 1]) continue;
-    std::erase_if(open, [&](const Run& r) { return r.end <= cuts[c]; });
+    std::erase_if(open, [&](const Extent& r) { return r.end <= cuts[c]; });
     while (next_run < runs.size() && runs[next_run].begin <= cuts[c]) open.push_back(runs[next_run++]);
     if (open.empty() && !unit.whole) continue;
     for (std::uint64_t at = cuts[c]; at < cuts[c + 1];) {
       const std::uint64_t end = std::min(cuts[c + 1], (at / kLoadBlockBytes + 1) * kLoadBlockBytes);
       blocks_.push_back({units_.size(), at, end, destinations_.size(), open.size()});
-      for (const Run& r : open) destinations_.push_back({r.load, at - r.begin});
+      for (const Extent& r : open) destinations_.push_back({r.load, at - r.begin});
       read_bytes_ += end - at;
       at = end;
     }
@@ -163,44 +161,32 @@ std::string LoadPlan::name_of(const Job& job) const {
   return "";
 }
 
-Result<void> LoadPlan::run(Pass pass, const LoadOptions& options,
+Result<void> LoadPlan::run(Pass pass, const Run& run,
                            const std::function<Result<std::unique_ptr<BlockSink>>()>& make_sink) const {
   std::vector<std::uint32_t> crcs(blocks_.size(), 0);
-  std::atomic<std::size_t> next = 0;
-  std::atomic<std::uint64_t> done_bytes = 0;
-  std::atomic<bool> failed = false;
-  std::mutex mutex;
-  std::optional<Error> error;
-  const auto take_error = [&](Error e) {
-    const std::lock_guard lock(mutex);
-    if (!error) error = std::move(e);
-    failed = true;
-  };
-  const auto threads = static_cast<unsigned>(std::min<std::size_t>(thread_count(options.jobs), jobs_.size()));
+  const auto threads = static_cast<unsigned>(std::min<std::size_t>(thread_count(run.jobs), jobs_.size()));
   if (threads == 0) return {};
+  RunState state(run, read_bytes_);
+  std::atomic<std::size_t> next = 0;
   run_on_threads(threads, [&] {
     auto sink = make_sink();
-    if (!sink) return take_error(std::move(sink.error()));
-    for (std::size_t i = next++; i < jobs_.size() && !failed; i = next++) {
-      if (options.cancel != nullptr && *options.cancel) {
-        return take_error(Error{ErrorCode::cancelled, "stopped before it was done", "", "", std::nullopt, 0});
-      }
+    if (!sink) return state.add(std::move(sink.error()));
+    for (std::size_t i = next++; i < jobs_.size() && !state.stopped(); i = next++) {
       auto outcome = guarded([&] { return run_job(jobs_[i], pass, **sink, crcs); });
       if (!outcome) {
         if (outcome.error().member.empty()) outcome.error().member = name_of(jobs_[i]);
-        return take_error(std::move(outcome.error()));
+        return state.add(std::move(outcome.error()));
       }
       std::uint64_t bytes = jobs_[i].gathered == SIZE_MAX ? 0 : loads_[jobs_[i].gathered].from.size_bytes();
       for (std::size_t b = 0; b < jobs_[i].num_blocks; ++b) {
         const Block& block = blocks_[jobs_[i].first_block + b];
         bytes += block.end - block.begin;
       }
-      const std::uint64_t done = done_bytes += bytes;
-      if (options.progress) options.progress(done, read_bytes_);
+      state.advance(bytes);
     }
-    if (auto finished = (*sink)->finish(); !finished) take_error(std::move(finished.error()));
+    if (auto finished = (*sink)->finish(); !finished) state.add(std::move(finished.error()));
   });
-  if (error) return tl::make_unexpected(std::move(*error));
+  CKPT_CHECK(state.result());
   return pass == Pass::fill ? Result<void>() : compare_checksums(crcs);
 }
 

@@ -48,7 +48,7 @@ class LoadPlan {
     fill,            ///< what has a destination
   };
   /// Reads on several threads, each with a sink of its own from `make_sink`.
-  Result<void> run(Pass pass, const LoadOptions& options,
+  Result<void> run(Pass pass, const Run& run,
                    const std::function<Result<std::unique_ptr<BlockSink>>()>& make_sink) const;
 
  private:

@@ -43,19 +43,33 @@ std::uint64_t memory_bytes(const Memory& memory) {
   return std::get<DeviceMemory>(memory).size_bytes;
 }
 
-}  // namespace
-
-TensorTarget host_target(std::span<float> values, std::vector<std::uint64_t> shape) {
-  return {make_dtype(ScalarType::float32), std::move(shape), std::as_writable_bytes(values)};
+std::string wrong_size(std::uint64_t bytes, const DType& dtype, std::span<const std::uint64_t> shape) {
+  return fmt::format("its memory is {} bytes, not what {} of shape ({}) takes", bytes, dtype.name(),
+                     fmt::join(shape, ", "));
 }
 
+}  // namespace
+
 StoragePtr borrowed_storage(std::span<const std::byte> bytes) { return std::make_shared<BorrowedStorage>(bytes); }
+
+Tensor array_over(StoragePtr storage, ScalarType type, std::vector<std::uint64_t> shape) {
+  Tensor t;
+  t.dtype = make_dtype(type);
+  t.shape = std::move(shape);
+  t.strides = c_strides(t.shape);
+  const std::uint64_t bytes = storage->size_bytes();
+  if (checked_product(t.shape, t.dtype.item_bytes) == bytes) {
+    t.storage = std::move(storage);
+  } else {
+    t.why_unreadable = wrong_size(bytes, t.dtype, t.shape);
+  }
+  return t;
+}
 
 Result<Tensor> view_of(const TensorTarget& target) {
   const auto bytes = checked_product(target.shape, target.dtype.item_bytes);
   if (!bytes || *bytes != memory_bytes(target.memory)) {
-    return fail(ErrorCode::invalid_argument, "its memory is {} bytes, not what {} of shape ({}) takes",
-                memory_bytes(target.memory), target.dtype.name(), fmt::join(target.shape, ", "));
+    return fail(ErrorCode::invalid_argument, "{}", wrong_size(memory_bytes(target.memory), target.dtype, target.shape));
   }
   Tensor t;
   t.dtype = target.dtype;

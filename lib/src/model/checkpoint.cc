@@ -1,8 +1,11 @@
-// The walk that names a checkpoint's tensors.
+// The walks that name a checkpoint's tensors, and that find one by its name.
 #include "netcl/ckpt/checkpoint.h"
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 
+#include "base/text.h"
 #include "base/try.h"
 #include "model/tree_walk.h"
 
@@ -21,6 +24,70 @@ const char* to_string(Format format) {
     case Format::flax: return "flax";
   }
   return "npz";
+}
+
+namespace {
+
+/// What is left of a dotted name behind `key`: "" if it ends there; nothing if it goes another way.
+struct Rest {
+  std::string_view text;
+  bool ended = false;
+};
+std::optional<Rest> behind(std::string_view name, std::string_view key) {
+  if (!name.starts_with(key)) return std::nullopt;
+  name.remove_prefix(key.size());
+  if (name.empty()) return Rest{name, true};
+  return name[0] == '.' ? std::optional(Rest{name.substr(1)}) : std::nullopt;
+}
+
+/// The first value of this dotted name that `accept` takes. Steps are named as list_tensors() names them.
+template <class Accept>
+std::optional<ValueId> find_named(const Checkpoint& checkpoint, std::string_view name, const Accept& accept) {
+  const Tree& tree = checkpoint.tree;
+  struct Place {
+    ValueId id;
+    Rest rest;
+  };
+  std::vector<Place> stack{{checkpoint.root, {name, name.empty()}}};
+  std::set<std::tuple<ValueId, std::size_t, bool>> seen;  // sharing and cycles lead to one place by many ways
+  while (!stack.empty()) {
+    const auto [id, rest] = stack.back();
+    stack.pop_back();
+    if (id >= tree.size() || !seen.emplace(id, rest.text.size(), rest.ended).second) continue;
+    if (rest.ended && accept(id)) return id;
+    const std::size_t before = stack.size(), n = num_children(tree, id);
+    if (tree.kind(id) == ValueKind::opaque && n == 1) {  // its only part has its name
+      stack.push_back({child(tree, id, 0), rest});
+      continue;
+    }
+    if (rest.ended) continue;
+    for (std::size_t i = 0; i < n; ++i) {
+      std::optional<Rest> next;
+      if (tree.kind(id) != ValueKind::dict) {
+        next = behind(rest.text, fmt::format("{}", i));
+      } else {
+        const ValueId key = tree.entries(id)[i].key;
+        const bool plain = tree.kind(key) == ValueKind::string && is_utf8(tree.text(key));
+        next = plain ? behind(rest.text, tree.text(key)) : behind(rest.text, key_text(tree, key));
+      }
+      if (next) stack.push_back({child(tree, id, i), *next});
+    }
+    std::reverse(stack.begin() + static_cast<std::ptrdiff_t>(before), stack.end());
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<ValueId> Checkpoint::find_value(std::string_view name) const {
+  return find_named(*this, name, [](ValueId) { return true; });
+}
+
+const Tensor* Checkpoint::find(std::string_view name) const {
+  const auto id = find_named(*this, name, [this](ValueId value) {
+    return tree.kind(value) == ValueKind::tensor || tree.kind(value) == ValueKind::scalar;
+  });
+  return id ? &tree.tensor(*id) : nullptr;
 }
 
 Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, const Limits& limits) {

@@ -13,6 +13,7 @@
 #include <numeric>
 #include <optional>
 
+#include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
 #include "model/dtype.h"
@@ -257,6 +258,44 @@ Result<void> TensorReader::read(std::span<std::byte> dst) {
       }
     }
     to_little_endian(s.tensor.dtype, whole);
+    return {};
+  });
+}
+
+namespace {
+
+/// Elements that no one range of the storage holds, from the front on.
+Result<void> read_streamed(const Tensor& tensor, std::uint64_t first, std::span<std::byte> dst) {
+  CKPT_TRY(auto reader, TensorReader::open(tensor));
+  const std::uint64_t item = tensor.dtype.item_bytes;
+  constexpr std::uint64_t kBlockElements = std::uint64_t{1} << 16;
+  for (std::uint64_t skipped = 0; skipped < first;) {
+    const std::uint64_t n = std::min(kBlockElements, first - skipped);
+    CKPT_CHECK(reader.read(thread_buffer(n * item)));
+    skipped += n;
+  }
+  return reader.read(dst);
+}
+
+}  // namespace
+
+Result<void> Tensor::read_elements(ScalarType type, std::uint64_t first, std::uint64_t count,
+                                   const std::function<std::span<std::byte>(std::size_t)>& make_room) const {
+  return guarded([&]() -> Result<void> {
+    const bool as_bytes = dtype.type == ScalarType::boolean && type == ScalarType::uint8;
+    if (dtype.type != type && !as_bytes)
+      return fail(ErrorCode::invalid_argument, "its dtype is {}, not {}", dtype.name(), make_dtype(type).name());
+    const std::uint64_t elements = num_elements();
+    if (first > elements || count > elements - first)
+      return fail(ErrorCode::invalid_argument, "it has {} elements, not {} from {} on", elements, count, first);
+    if (!why_unreadable.empty()) return fail(ErrorCode::unsupported, "{}", why_unreadable);
+    CKPT_TRY(const auto reader, TensorReader::open(*this));  // compares the tensor with its storage
+    const std::span<std::byte> dst = make_room(count);
+    if (count == 0) return {};
+    if (count == elements || !is_c_contiguous()) return read_streamed(*this, first, dst);
+    CKPT_TRY(const auto part, storage->open());
+    CKPT_CHECK(part->read(offset_bytes + first * dtype.item_bytes, dst));
+    to_little_endian(dtype, dst);
     return {};
   });
 }

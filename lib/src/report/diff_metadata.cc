@@ -375,12 +375,6 @@ class Walk {
 
 }  // namespace
 
-bool NameFilter::selects(const std::string& name) const {
-  const auto matches = [&](const std::string& pattern) { return glob_match(pattern, name); };
-  if (std::any_of(exclude.begin(), exclude.end(), matches)) return false;
-  return include.empty() || std::any_of(include.begin(), include.end(), matches);
-}
-
 Result<void> diff_metadata(const Checkpoint& a, const Checkpoint& b, const Criterion& criterion,
                            const NameFilter& filter, const Limits& limits, DiffReport& report) {
   return Walk(a, b, criterion, filter, limits, report).run();

@@ -18,7 +18,7 @@
 
 #include "base/endian.h"
 #include "base/glob.h"
-#include "base/parallel.h"
+#include "base/jobs.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "codec/sha256.h"
@@ -168,12 +168,6 @@ class MetadataCopy {
   std::size_t text_bytes_ = 0;
 };
 
-bool selected(const InspectOptions& options, const std::string& name) {
-  auto matches = [&](const std::string& pattern) { return glob_match(pattern, name); };
-  if (std::any_of(options.exclude.begin(), options.exclude.end(), matches)) return false;
-  return options.include.empty() || std::any_of(options.include.begin(), options.include.end(), matches);
-}
-
 TensorInfo describe(const NamedTensor& named, const Tensor& tensor, Group group) {
   TensorInfo info;
   info.name = named.name;
@@ -314,27 +308,22 @@ class Job {
   std::optional<Error> error_;
 };
 
-void read_payloads(std::deque<Job>& jobs, const InspectOptions& options) {
+Result<void> read_payloads(std::deque<Job>& jobs, const Run& run) {
   struct Part {
     Job* job;
     std::size_t number;
   };
-  std::vector<Part> order;
-  std::uint64_t total_bytes = 0;
+  std::vector<Part> parts;
+  std::vector<std::uint64_t> costs;  // the whole job's: its parts are handed out one after another
   for (Job& job : jobs) {
-    for (std::size_t i = 0; i < job.num_parts(); ++i) order.push_back({&job, i});
-    total_bytes += job.size_bytes();
+    for (std::size_t i = 0; i < job.num_parts(); ++i) {
+      parts.push_back({&job, i});
+      costs.push_back(job.size_bytes());
+    }
   }
-  // The largest first, so that no thread is left with a large one at the end.
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Part& a, const Part& b) { return a.job->size_bytes() > b.job->size_bytes(); });
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    Buffer buffer;
-    for (std::size_t i = next++; i < order.size(); i = next++) order[i].job->run_part(order[i].number, buffer);
-  };
-  constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{1} << 20;
-  run_on_threads(total_bytes < kWorthThreadsBytes ? 1 : thread_count(options.jobs), work);
+  return run_jobs(run, costs, [&] {
+    return [&, buffer = Buffer()](std::size_t i) mutable { parts[i].job->run_part(parts[i].number, buffer); };
+  });
 }
 
 }  // namespace
@@ -368,7 +357,7 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
     ReadBudget budget(checkpoint.file_bytes);
     bool within = true;  // after the first that is too much none is read: there may be a million more
     for (std::size_t i = 0; i < tensors.size(); ++i) {
-      if (!selected(options, tensors[i].name)) continue;
+      if (!NameFilter{options.include, options.exclude}.selects(tensors[i].name)) continue;
       const Tensor& tensor = checkpoint.tree.tensor(tensors[i].value);
       report.tensors.push_back(describe(tensors[i], tensor, group_of(roles[i])));
       TensorInfo& info = report.tensors.back();  // stays where it is: there is room for all
@@ -388,7 +377,7 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
             {to_string(taken.error().code), Severity::error, info.name, std::nullopt, taken.error().message, ""});
       }
     }
-    read_payloads(jobs, options);
+    CKPT_CHECK(read_payloads(jobs, options.run));
     for (const Job& job : jobs) job.report(report.problems);
     if (options.identity) report.identity = content_identity(report.tensors);
     if (!options.hash) {

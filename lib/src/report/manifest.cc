@@ -8,12 +8,11 @@
 #include <set>
 
 #include "base/buffer.h"
-#include "base/parallel.h"
+#include "base/jobs.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "codec/sha256.h"
 #include "format/readers.h"
-#include "format/structure.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/open.h"
 
@@ -25,10 +24,11 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSchema = "netcl-ckpt.manifest/1";
 constexpr std::string_view kExtension = ".manifest.json";
 
-Result<std::string> hash_file(const SourcePtr& source) {
+Result<std::string> hash_file(const SourcePtr& source, const Run& run) {
   const auto block = thread_buffer(std::size_t{1} << 20);
   Sha256 hash;
   for (std::uint64_t at = 0; at < source->size_bytes();) {
+    if (run.cancelled()) return fail_cancelled();
     const auto bytes = block.first(std::min<std::uint64_t>(block.size(), source->size_bytes() - at));
     CKPT_CHECK(source->read_at(at, bytes));
     hash.update(bytes);
@@ -47,7 +47,7 @@ Result<InspectReport> hash_tensors(const SourcePtr& source, const fs::path& path
   hashing.limits = options.limits;
   hashing.hash = true;
   hashing.identity = true;
-  hashing.jobs = options.jobs;
+  hashing.run = options.run;
   return inspect(checkpoint, hashing);
 }
 
@@ -66,8 +66,8 @@ Result<ManifestFile> describe(const fs::path& path, std::string name, const Mani
   out.file_bytes = source->size_bytes();
   Result<std::string> sha256 = std::string();
   Result<InspectReport> report = InspectReport();
-  parallel_for(thread_count(options.jobs), 2, [&](std::size_t i) {
-    if (i == 0) sha256 = guarded([&] { return hash_file(source); });
+  parallel_for(thread_count(options.run.jobs), 2, [&](std::size_t i) {
+    if (i == 0) sha256 = guarded([&] { return hash_file(source, options.run); });
     if (i == 1) report = guarded([&] { return hash_tensors(source, path, options); });
   });
   CKPT_TRY(out.sha256, std::move(sha256));
@@ -76,9 +76,8 @@ Result<ManifestFile> describe(const fs::path& path, std::string name, const Mani
     return tl::make_unexpected(std::move(report.error()));
   }
   if (const Problem* p = damage_of(*report)) {
-    auto error = fail_at(ErrorCode::corrupt, p->where, p->offset_bytes, "{}", p->message);
-    error.value().file = path.string();
-    return error;
+    return in_file(Result<ManifestFile>(fail_at(ErrorCode::corrupt, p->where, p->offset_bytes, "{}", p->message)),
+                   path.string());
   }
   out.format = to_string(report->format);
   out.identity = report->identity;
@@ -105,13 +104,8 @@ Result<void> add_files(const fs::path& path, std::set<fs::path>& files) {
     if (it->path().filename().string().starts_with('.') && it->is_directory(ignored)) it.disable_recursion_pending();
     if (it->is_regular_file(ignored) && is_listed(it->path())) files.insert(it->path());
   }
-  if (!failed) return {};
-  Error e;
-  e.code = ErrorCode::io;
-  e.os_errno = failed.value();
-  e.message = "cannot read the directory: " + failed.message();
-  e.file = path.string();
-  return tl::make_unexpected(std::move(e));
+  if (failed) return fail_io(failed.value(), path.string(), "cannot read the directory");
+  return {};
 }
 
 /// `path` as it is called from `base`, which it must be below.
@@ -119,22 +113,14 @@ Result<std::string> name_from(const fs::path& base, const fs::path& path) {
   std::error_code failed;
   const fs::path whole = fs::absolute(path, failed).lexically_normal();
   const fs::path from = failed ? fs::path() : fs::absolute(base / "", failed).lexically_normal();
-  if (failed) {
-    auto error = fail(ErrorCode::io, "cannot tell where it is: {}", failed.message());
-    error.value().file = path.string();
-    return error;
-  }
+  if (failed) return fail_io(failed.value(), path.string(), "cannot tell where it is");
   const fs::path relative = whole.lexically_relative(from);
   const std::string name = relative.generic_string();
   if (name.empty() || *relative.begin() == "..") {
-    auto error = fail(ErrorCode::invalid_argument, "not below the manifest's folder '{}'", base.string());
-    error.value().file = path.string();
-    return error;
+    return fail_in(path.string(), ErrorCode::invalid_argument, "not below the manifest's folder '{}'", base.string());
   }
   if (!is_utf8(name)) {
-    auto error = fail(ErrorCode::unsupported, "a name that is not UTF-8 cannot stand in a manifest");
-    error.value().file = path.string();
-    return error;
+    return fail_in(path.string(), ErrorCode::unsupported, "a name that is not UTF-8 cannot stand in a manifest");
   }
   return name;
 }
@@ -223,8 +209,11 @@ class Checker {
  public:
   Checker(const fs::path& base, const ManifestOptions& options) : base_(base), options_(options) {}
 
-  ManifestReport run(const Manifest& manifest) {
-    for (const ManifestFile& file : manifest.files) check(file);
+  Result<ManifestReport> run(const Manifest& manifest) {
+    for (const ManifestFile& file : manifest.files) {
+      check(file);
+      if (options_.run.cancelled()) return fail_cancelled();
+    }
     report_.num_files = manifest.files.size();
     return std::move(report_);
   }
@@ -238,7 +227,7 @@ class Checker {
     if (!source) return add(want, "", source.error().message);
     const std::uint64_t size = (*source)->size_bytes();
     if (size == want.file_bytes) {
-      const auto sha256 = guarded([&] { return hash_file(*source); });
+      const auto sha256 = guarded([&] { return hash_file(*source, options_.run); });
       if (!sha256) return add(want, "", sha256.error().message);
       report_.checked_bytes += size;
       if (*sha256 == want.sha256) return;
@@ -338,19 +327,8 @@ std::string to_json(const Manifest& manifest) {
 
 Result<Manifest> read_manifest(const fs::path& path, const Limits& limits) {
   return guarded([&]() -> Result<Manifest> {
-    auto read = [&]() -> Result<Manifest> {
-      CKPT_TRY(const SourcePtr source, open_file(path));
-      if (source->size_bytes() > limits.max_json_bytes)
-        return fail(ErrorCode::limit_exceeded, "too large for a manifest");
-      std::string text(source->size_bytes(), '\0');
-      CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(text))));
-      Tree tree;
-      CKPT_TRY(const ValueId root, parse_json(text, limits, tree));
-      return parse_manifest(tree, root);
-    };
-    auto out = read();
-    if (!out && out.error().file.empty()) out.error().file = path.string();
-    return out;
+    CKPT_TRY(const JsonFile json, read_json_file(path, limits));
+    return in_file(parse_manifest(json.tree, json.root), path.string());
   });
 }
 

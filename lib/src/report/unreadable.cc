@@ -46,8 +46,8 @@ Result<void> refuse_unreadable(const std::vector<Unreadable>& tensors) {
   for (std::size_t i = 0; i < std::min(tensors.size(), kMostNamed); ++i)
     names += fmt::format("{}'{}' ({})", i == 0 ? "" : ", ", to_valid_utf8(tensors[i].name), tensors[i].why);
   if (tensors.size() > kMostNamed) names += fmt::format(" and {} more", tensors.size() - kMostNamed);
-  return fail(ErrorCode::unsupported, "cannot read {} of the tensors: {}; --exclude leaves them out", tensors.size(),
-              names);
+  return with_way_out(fail(ErrorCode::unsupported, "cannot read {} of the tensors: {}", tensors.size(), names),
+                      "leave them out (`exclude`)");
 }
 
 }  // namespace netcl::ckpt

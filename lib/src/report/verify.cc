@@ -16,7 +16,7 @@
 #include "base/buffer.h"
 #include "base/endian.h"
 #include "base/glob.h"
-#include "base/parallel.h"
+#include "base/jobs.h"
 #include "base/problem.h"
 #include "base/try.h"
 #include "format/readers.h"
@@ -215,10 +215,8 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   for (const Problem& p : report.problems) {
     if (p.code == to_string(ErrorCode::io)) return fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}", p.message);
   }
-  std::erase_if(report.problems, [&](const Problem& p) {
-    return p.code == "foreign-global" && std::any_of(options.allow.begin(), options.allow.end(),
-                                                     [&](const auto& glob) { return glob_match(glob, p.global); });
-  });
+  std::erase_if(report.problems,
+                [&](const Problem& p) { return p.code == "foreign-global" && matches_any(options.allow, p.global); });
 
   auto listed = list_tensors(checkpoint, options.limits);
   if (!listed) report.problems.push_back(to_problem(listed.error()));
@@ -251,14 +249,9 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
     }
   }
   for (const Work& w : work) report.checked_bytes += w.cost_bytes;
-  std::vector<Work*> order;
-  for (Work& w : work) order.push_back(&w);
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Work* a, const Work* b) { return a->cost_bytes > b->cost_bytes; });
-
-  constexpr std::uint64_t kWorthThreadsBytes = std::uint64_t{1} << 20;
-  parallel_for(report.checked_bytes < kWorthThreadsBytes ? 1 : thread_count(options.jobs), order.size(),
-               [&](std::size_t i) { order[i]->run(); });
+  std::vector<std::uint64_t> costs;
+  for (const Work& w : work) costs.push_back(w.cost_bytes);
+  CKPT_CHECK(run_jobs(options.run, costs, [&] { return [&](std::size_t i) { work[i].run(); }; }));
   for (Work& w : work) {
     if (w.not_read) return tl::make_unexpected(std::move(*w.not_read));
   }
@@ -365,11 +358,11 @@ Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path,
 Result<void> verify_all(std::span<const std::string> paths, const VerifyOptions& options,
                         const std::function<void(const std::string& path, Result<VerifyReport> report)>& done) {
   return guarded([&]() -> Result<void> {
-    const unsigned threads = thread_count(options.jobs);
+    const unsigned threads = thread_count(options.run.jobs);
     // A device takes one at a time; few files share the threads.
     const auto at_once = options.device ? 1U : static_cast<unsigned>(std::min<std::size_t>(threads, paths.size()));
     VerifyOptions each = options;
-    each.jobs = threads / std::max(at_once, 1U);
+    each.run.jobs = threads / std::max(at_once, 1U);
     std::mutex mutex;
     std::map<std::size_t, Result<VerifyReport>> waiting;
     std::size_t next = 0;
@@ -398,20 +391,8 @@ Result<std::vector<ExpectedTensor>> expectations_of(const Checkpoint& checkpoint
 
 Result<std::vector<ExpectedTensor>> read_expectations(const std::filesystem::path& path, const Limits& limits) {
   return guarded([&]() -> Result<std::vector<ExpectedTensor>> {
-    auto read = [&]() -> Result<std::vector<ExpectedTensor>> {
-      CKPT_TRY(const SourcePtr source, open_file(path));
-      if (source->size_bytes() > limits.max_json_bytes) {
-        return fail(ErrorCode::limit_exceeded, "too large for a list of shapes");
-      }
-      std::string text(source->size_bytes(), '\0');
-      CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(text))));
-      Tree tree;
-      CKPT_TRY(const ValueId root, parse_json(text, limits, tree));
-      return parse_expectations(tree, root);
-    };
-    auto out = read();
-    if (!out && out.error().file.empty()) out.error().file = path.string();
-    return out;
+    CKPT_TRY(const JsonFile json, read_json_file(path, limits));
+    return in_file(parse_expectations(json.tree, json.root), path.string());
   });
 }
 

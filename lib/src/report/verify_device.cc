@@ -78,9 +78,7 @@ Result<void> round_trip(std::span<Travelling> group, const DeviceMemory& pool, c
     at += t.memory.size_bytes;
     loads.push_back({*t.tensor, {little_endian(t.tensor->dtype), t.tensor->shape, t.memory}, t.named->name});
   }
-  LoadOptions load_options;
-  load_options.jobs = options.jobs;
-  if (auto loaded = load_tensors(loads, load_options); !loaded) {
+  if (auto loaded = load_tensors(loads, options.run); !loaded) {
     if (is_devices(loaded.error().code)) return loaded;
     if (group.size() == 1) return {};  // the file is damaged, which the checksums have told
     for (Travelling& t : group) CKPT_CHECK(round_trip({&t, 1}, pool, options, report));
@@ -88,7 +86,7 @@ Result<void> round_trip(std::span<Travelling> group, const DeviceMemory& pool, c
   }
   std::mutex mutex;
   std::optional<Error> failed;
-  parallel_for(thread_count(options.jobs), group.size(), [&](std::size_t i) {
+  parallel_for(thread_count(options.run.jobs), group.size(), [&](std::size_t i) {
     const auto same = guarded([&] { return same_there(group[i]); });
     const std::lock_guard lock(mutex);
     if (!same) {

@@ -13,7 +13,6 @@
 #include "base/text.h"
 #include "base/try.h"
 #include "format/readers.h"
-#include "format/structure.h"
 #include "model/scalar.h"
 #include "netcl/ckpt/output_file.h"
 #include "netcl/ckpt/source.h"
@@ -66,14 +65,12 @@ std::optional<CheckpointInfo> parse(const Tree& tree, ValueId dict) {
 
 Result<CheckpointIndex> read_index(const fs::path& path, std::unordered_map<std::string, CheckpointInfo>& by_name,
                                    std::string& text) {
-  constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
-  CKPT_TRY(const SourcePtr source, open_file(path));
-  if (source->size_bytes() > kMaxBytes) return fail(ErrorCode::limit_exceeded, "too large for an index");
-  text.resize(source->size_bytes());
-  CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(text))));
-  Tree tree;
-  CKPT_TRY(const ValueId root, parse_json(text, {}, tree));
-  const Tree::Entry *schema = tree.find(root, "schema"), *list = tree.find(root, "checkpoints");
+  Limits limits;
+  limits.max_json_bytes = std::uint64_t{64} << 20;
+  CKPT_TRY(JsonFile json, read_json_file(path, limits));
+  text = std::move(json.text);
+  const Tree& tree = json.tree;
+  const Tree::Entry *schema = tree.find(json.root, "schema"), *list = tree.find(json.root, "checkpoints");
   if (schema == nullptr || tree.kind(schema->value) != ValueKind::string || tree.text(schema->value) != kSchema ||
       list == nullptr || tree.kind(list->value) != ValueKind::list)
     return fail(ErrorCode::corrupt, "not an index of netcl-ckpt");
@@ -148,10 +145,8 @@ Result<void> CheckpointIndex::update(const fs::path& directory, const std::vecto
   const fs::path path = directory / kFileName;
   std::error_code ignored;
   if (fs::exists(path, ignored) && beginning_of(path) != kBeginning) {
-    auto error =
-        fail(ErrorCode::invalid_argument, "is not the index of a checkpoint manager; give the run its own folder");
-    error.value().file = path.string();
-    return error;
+    return fail_in(path.string(), ErrorCode::invalid_argument,
+                   "is not the index of a checkpoint manager; give the run its own folder");
   }
   CKPT_TRY(OutputFile file, OutputFile::create(path, true));
   CKPT_CHECK(file.write_at(0, std::as_bytes(std::span(text))));

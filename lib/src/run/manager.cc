@@ -1,5 +1,5 @@
 // The checkpoints of a run. What makes it safe lies elsewhere: one file is replaced in one step
-// (io/output_file), order and validity come from the directory (checkpoints.cc), the rules only ever keep
+// (io/output_file), order and validity come from the directory (scan.cc, look.cc), the rules only ever keep
 // (retention.cc), and the kernel's lock ends with its holder (io/directory_lock). Here they are put in order:
 // first the new one is durable, then old ones go.
 #include "netcl/ckpt/manager.h"
@@ -18,6 +18,7 @@
 #include "netcl/ckpt/output_file.h"
 #include "run/checkpoint_index.h"
 #include "run/checkpoint_name.h"
+#include "run/prune.h"
 #include "run/retention.h"
 
 namespace netcl::ckpt {
@@ -38,9 +39,7 @@ Result<Value> numbered_state(const Value& state, std::uint64_t step, std::uint64
   constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
   if (!state.is_dict()) return fail(ErrorCode::invalid_argument, "the state of a run is a dict");
   if (step > kMax || epoch > kMax) return fail(ErrorCode::invalid_argument, "no such step or epoch");
-  return state.with_default("step", static_cast<std::int64_t>(step))
-      .with_default("epoch", static_cast<std::int64_t>(epoch))
-      .with_default("metrics", metrics_value(metrics));
+  return state.with_default("step", step).with_default("epoch", epoch).with_default("metrics", metrics_value(metrics));
 }
 
 }  // namespace
@@ -119,7 +118,7 @@ struct CheckpointManager::State {
     if (!index) index = CheckpointIndex::read(directory);
     PruneOptions prune;
     prune.scan.pattern = options.pattern;
-    prune.scan.jobs = options.jobs;
+    prune.scan.run = options.run;
     prune.retention = options.retention;
     prune.protect = kept_names;
     prune.remove = has_rule(options.retention);
@@ -155,7 +154,7 @@ struct CheckpointManager::State {
     CKPT_TRY(const Value whole, numbered_state(state, step, epoch, metrics));
     SaveOptions save_options;
     save_options.compression = compression;
-    save_options.jobs = options.jobs;
+    save_options.run = options.run;
     save_options.verify = true;  // before older ones go for it
     save_options.on_durable = [this]() -> Result<void> {
       const std::lock_guard held(mutex);
@@ -175,7 +174,7 @@ struct CheckpointManager::State {
     CKPT_CHECK(wait());
     LatestOptions latest;
     latest.scan.pattern = options.pattern;
-    latest.scan.jobs = options.jobs;
+    latest.scan.run = options.run;
     latest.scan.check = Check::full;  // it is about to be read as a whole
     latest.best = best;
     CKPT_TRY(LatestReport report, latest_checkpoint(directory, latest));
@@ -217,12 +216,7 @@ Result<CheckpointManager> CheckpointManager::open(const fs::path& directory, Man
     }
     std::error_code failed;
     fs::create_directories(directory, failed);
-    if (failed) {
-      auto error = fail(ErrorCode::io, "cannot make the directory: {}", failed.message());
-      error.value().file = directory.string();
-      error.value().os_errno = failed.value();
-      return error;
-    }
+    if (failed) return fail_io(failed.value(), directory.string(), "cannot make the directory");
     CKPT_TRY(DirectoryLock lock, DirectoryLock::take(directory, true));
     OutputFile::remove_abandoned(directory);
     return CheckpointManager(std::make_unique<State>(directory, std::move(options), std::move(lock)));

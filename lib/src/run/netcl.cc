@@ -7,7 +7,7 @@
 
 #include "base/try.h"
 #include "format/architecture.h"
-#include "format/structure.h"
+#include "format/structure_encode.h"
 #include "model/tree_walk.h"
 #include "netcl/ckpt/open.h"
 #include "write/save.h"

@@ -7,32 +7,15 @@
 namespace netcl::ckpt {
 namespace {
 
-/// The value at a dotted path of dict keys and list indices.
-std::optional<ValueId> find_value(const Tree& tree, ValueId root, std::string_view path) {
-  std::optional<ValueId> at = root;
-  while (at && !path.empty()) {
-    const std::string step(path.substr(0, path.find('.')));
-    path.remove_prefix(std::min(path.size(), step.size() + 1));
-    if (tree.kind(*at) == ValueKind::dict) {
-      const Tree::Entry* entry = tree.find(*at, step);
-      at = entry == nullptr ? std::nullopt : std::optional(entry->value);
-    } else {
-      at = std::nullopt;
-    }
-  }
-  return at;
-}
+/// `name` as a name below `scope`.
+std::string below(const std::string& scope, const char* name) { return scope.empty() ? name : scope + "." + name; }
 
 Result<std::int64_t> number_at(const Checkpoint& checkpoint, const std::string& scope, const char* name) {
-  const auto parent = find_value(checkpoint.tree, checkpoint.root, scope);
-  const Tree::Entry* entry =
-      parent && checkpoint.tree.kind(*parent) == ValueKind::dict ? checkpoint.tree.find(*parent, name) : nullptr;
-  if (entry == nullptr || (checkpoint.tree.kind(entry->value) != ValueKind::integer &&
-                           checkpoint.tree.kind(entry->value) != ValueKind::boolean)) {
+  const Tree& tree = checkpoint.tree;
+  const auto value = checkpoint.find_value(below(scope, name));
+  if (!value || (tree.kind(*value) != ValueKind::integer && tree.kind(*value) != ValueKind::boolean))
     return fail_at(ErrorCode::invalid_argument, scope, std::nullopt, "the optimizer's state has no number '{}'", name);
-  }
-  return checkpoint.tree.kind(entry->value) == ValueKind::boolean ? checkpoint.tree.boolean(entry->value)
-                                                                  : checkpoint.tree.integer(entry->value);
+  return tree.integer(*value);
 }
 
 Result<void> load_arrays(const Checkpoint& checkpoint, const std::string& scope,
@@ -90,7 +73,7 @@ Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& sco
   return guarded([&]() -> Result<void> {
     CKPT_TRY(const std::int64_t step_count, number_at(checkpoint, scope, "step_count"));
     CKPT_TRY(const std::int64_t warmup, number_at(checkpoint, scope, "warmup"));
-    const auto decay = find_value(checkpoint.tree, checkpoint.root, scope + ".decay");
+    const auto decay = checkpoint.find_value(below(scope, "decay"));
     if (!decay || checkpoint.tree.kind(*decay) != ValueKind::real)
       return fail_at(ErrorCode::invalid_argument, scope, std::nullopt, "the EMA's state has no decay");
     CKPT_CHECK(load_arrays(checkpoint, scope, listed("shadow", state.shadow)));

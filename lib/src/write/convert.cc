@@ -19,7 +19,7 @@
 #include "format/architecture.h"
 #include "format/file_extension.h"
 #include "format/readers.h"
-#include "format/structure.h"
+#include "format/structure_encode.h"
 #include "format/write_plan.h"
 #include "io/output_folder.h"
 #include "model/cast.h"
@@ -39,10 +39,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
-  return std::any_of(globs.begin(), globs.end(), [&](const std::string& g) { return glob_match(g, name); });
-}
-
 Result<Format> target_format(const fs::path& out, const ConvertOptions& options) {
   std::error_code ignored;
   const bool folder = !options.sink && (!out.has_filename() || fs::is_directory(out, ignored));
@@ -50,9 +46,8 @@ Result<Format> target_format(const fs::path& out, const ConvertOptions& options)
   if (options.to) return *options.to;
   if (const auto format = written_format(out)) return *format;
   if (out.extension() == ".msgpack") return Format::flax;  // plan_for says what to use
-  return fail(ErrorCode::invalid_argument,
-              "cannot tell the format from '{}'; say it with --to, or end a folder's name with '/'",
-              out.filename().string());
+  return with_way_out(fail(ErrorCode::invalid_argument, "cannot tell the format from '{}'", out.filename().string()),
+                      "say it (`to`), or end a folder's name with '/'");
 }
 
 Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
@@ -61,7 +56,7 @@ Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
   RebuildRules rules;
   if (!options.include.empty() || !options.exclude.empty()) {
     rules.keep_tensor = [&](const std::string& name) {
-      return (options.include.empty() || matches_any(options.include, name)) && !matches_any(options.exclude, name);
+      return NameFilter{options.include, options.exclude}.selects(name);
     };
     const std::uint64_t budget = 4 * options.limits.max_name_bytes + 256 * checkpoint.tree.size();
     rules.keep_value = [&, left = budget](const Place& place) mutable -> Result<bool> {
@@ -182,7 +177,8 @@ void place_scalars(Tree& tree, Format target) {
 Result<void> share(Checkpoint& in, const ConvertOptions& options, ConvertReport& report) {
   const bool shares = report.format == Format::torch || report.format == Format::pickle;
   if (options.dedupe && !shares && report.format != Format::safetensors)
-    return fail(ErrorCode::invalid_argument, "--dedupe is for safetensors: an npz has no place for a second name");
+    return with_way_out(fail(ErrorCode::invalid_argument, "an npz has no place for a second name of a tensor"),
+                        "`dedupe` is for safetensors");
   if (shares) return {};
   using Sizes = std::vector<std::uint64_t>;
   using View = std::tuple<const Storage*, std::uint64_t, std::string, Sizes, Sizes>;
@@ -219,8 +215,7 @@ Result<std::vector<Unreadable>> unreadable(const Checkpoint& in, const ConvertOp
   std::vector<Unreadable> out;
   for (Unreadable& u : unreadable_members(in)) {
     const bool wanted = options.root.empty() || u.name.starts_with(options.root);
-    const bool selected =
-        (options.include.empty() || matches_any(options.include, u.name)) && !matches_any(options.exclude, u.name);
+    const bool selected = NameFilter{options.include, options.exclude}.selects(u.name);
     if (wanted && selected) out.push_back(std::move(u));
   }
   CKPT_TRY(auto tensors, unreadable_tensors(in, options.limits));
@@ -237,7 +232,7 @@ Error name_all(const Checkpoint& in, Error error, const ConvertOptions& options)
   if (!listed) return error;
   const auto& tensors = *listed;
   std::vector<std::string> why(tensors.size());
-  parallel_for(thread_count(options.jobs), tensors.size(), [&](std::size_t i) {
+  parallel_for(thread_count(options.run.jobs), tensors.size(), [&](std::size_t i) {
     const Tensor& tensor = in.tree.tensor(tensors[i].value);
     if (!tensor.storage) return;
     const Result<void> read = guarded([&]() -> Result<void> {
@@ -289,11 +284,11 @@ Result<WritePlan> plan_for(Format format, const Checkpoint& checkpoint, const La
     case Format::pickle: return plan_pickle(checkpoint);
     case Format::torch: return plan_torch(checkpoint, layout);
     case Format::flax:
-      return fail(ErrorCode::unsupported,
-                  "Flax's msgpack is read, not written; use --to safetensors, npz, pickle or torch");
+      return with_way_out(fail(ErrorCode::unsupported, "Flax's msgpack is read, not written"),
+                          "write safetensors, npz, pickle or torch (`to`)");
     case Format::torch_legacy: break;
   }
-  return fail(ErrorCode::unsupported, "torch's legacy format is read, not written; use --to torch");
+  return with_way_out(fail(ErrorCode::unsupported, "torch's legacy format is read, not written"), "write torch (`to`)");
 }
 
 Result<void> compare(const Tensor& a, const Tensor& b, bool payloads) {
@@ -363,13 +358,14 @@ Result<void> verify_written(const Result<Checkpoint>& read, const Checkpoint& fr
   for (const NamedTensor& t : found) by_name.emplace(t.name, t.value);
   std::mutex mutex;
   std::optional<Error> first;
-  parallel_for(thread_count(options.jobs), expected.size(), [&](std::size_t i) {
+  parallel_for(thread_count(options.run.jobs), expected.size(), [&](std::size_t i) {
     auto it = by_name.find(expected[i].name);
     // An npy has no name for its array, and npz calls one without a name arr_0.
     if (it == by_name.end() && expected.size() == 1) it = by_name.begin();
     const Result<void> same = guarded([&]() -> Result<void> {
       if (it == by_name.end())
-        return fail(ErrorCode::unsupported, "what was written reads back without this tensor; --rename it");
+        return with_way_out(fail(ErrorCode::unsupported, "what was written reads back without this tensor"),
+                            "rename it (`renames`)");
       return compare(from.tree.tensor(expected[i].value), back.tree.tensor(it->second), options.verify);
     });
     if (same) return;
@@ -406,11 +402,9 @@ Result<bool> is_earlier_sidecar(const fs::path& path) {
 }
 
 tl::unexpected<Error> not_ours(const fs::path& path) {
-  auto error = fail(ErrorCode::invalid_argument,
-                    "is in the way of the sidecar and no sidecar itself, so it is not replaced; move it away, or keep "
-                    "the metadata inside the npz with --embed-sidecar");
-  error.value().file = path.string();
-  return error;
+  return with_way_out(fail_in(path.string(), ErrorCode::invalid_argument,
+                              "is in the way of the sidecar and no sidecar itself, so it is not replaced"),
+                      "move it away, or keep the metadata inside the npz (`embed_sidecar`)");
 }
 
 /// Puts the file in place, and then the sidecar; or removes the one that an earlier checkpoint left (`stale`). The npz
@@ -439,7 +433,8 @@ Result<void> commit(OutputFile& file, std::uint64_t file_bytes, const fs::path& 
 Result<void> require_sidecar(const Checkpoint& in) {
   for (const Problem& p : in.problems) {
     if (p.code == "sidecar-unread" || p.code == to_string(ErrorCode::io))
-      return fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}; --no-sidecar goes on without it", p.message);
+      return with_way_out(fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}", p.message),
+                          "go on without it (`sidecar`)");
   }
   return {};
 }
@@ -482,7 +477,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   if (options.tensors_only) CKPT_CHECK(flatten(in, options.limits));
   forgive_dropped(in, old_root);
   if (!options.drop_unsafe) {
-    CKPT_CHECK(refuse_unsafe(in.problems, "; --drop-unsafe writes the rest without it"));
+    CKPT_CHECK(refuse_unsafe(in.problems, "write the rest without it (`drop_unsafe`)"));
   }
   CKPT_TRY(auto opaque, leave_out_opaque(in, options.limits));
   report.left_out.insert(report.left_out.end(), std::make_move_iterator(opaque.begin()),
@@ -492,8 +487,9 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
                 report.left_out[0].what);
   if (options.strict && !report.left_out.empty()) {
     const LeftOut& first = report.left_out[0];
-    return fail_at(ErrorCode::unsupported, first.name, std::nullopt,
-                   "this would be left out ({}), which --strict refuses", first.what);
+    return with_way_out(
+        fail_at(ErrorCode::unsupported, first.name, std::nullopt, "this would be left out ({})", first.what),
+        "`strict` refuses that");
   }
   CKPT_TRY(const auto unread, unreadable(in, options));
   CKPT_CHECK(refuse_unreadable(unread));
@@ -509,17 +505,18 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
   CKPT_TRY(const bool has_sidecar, npz ? is_earlier_sidecar(earlier) : Result<bool>(false));
   const bool stale = has_sidecar && earlier == beside;
   if (stale && !options.replace) {
-    auto error = fail(ErrorCode::invalid_argument, "is the sidecar of an earlier checkpoint; --force replaces it");
-    error.value().file = beside.string();
-    return error;
+    return with_way_out(
+        fail_in(beside.string(), ErrorCode::invalid_argument, "is the sidecar of an earlier checkpoint"),
+        "replace it (`replace`)");
   }
   if (npz && is_sidecar(in) && !options.embed_sidecar && !options.sink) {
     CKPT_TRY(sidecar, to_plain_json(in.tree, in.attributes));
     report.sidecar = beside.string();
     Tree scratch;
     if (auto parsed = parse_json(*sidecar, options.limits, scratch); !parsed)
-      return fail_at(parsed.error().code, beside.filename().string(), std::nullopt,
-                     "the sidecar could not be read back: {}; --embed-sidecar writes none", parsed.error().message);
+      return with_way_out(fail_at(parsed.error().code, beside.filename().string(), std::nullopt,
+                                  "the sidecar could not be read back: {}", parsed.error().message),
+                          "write none (`embed_sidecar`)");
     std::error_code ignored;
     if (fs::exists(beside, ignored) && !fs::is_empty(beside, ignored) && !is_netcl_sidecar(beside))
       return not_ours(beside);
@@ -540,7 +537,8 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     const Tensor& tensor = in.tree.tensor(t.value);
     if (tensor.storage && !shares) {
       if (auto taken = budget.take(*tensor.storage, tensor.size_bytes()); !taken)
-        return fail_at(taken.error().code, t.name, std::nullopt, "{}; --exclude some", taken.error().message);
+        return with_way_out(fail_at(taken.error().code, t.name, std::nullopt, "{}", taken.error().message),
+                            "leave some out (`exclude`)");
     }
     report.tensors.push_back(std::move(t.name));
     report.tensor_bytes += tensor.size_bytes();
@@ -551,10 +549,6 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     return report;
   }
 
-  WriteControl control;
-  control.jobs = options.jobs;
-  control.progress = options.progress;
-  control.cancel = options.cancel;
   OpenOptions read;
   read.limits = options.limits;
   read.sidecar = false;
@@ -571,7 +565,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
       return fail(ErrorCode::invalid_argument, "the folder {} was not written by convert: it is not replaced",
                   out.string());
     CKPT_TRY(OutputFolder folder, OutputFolder::create(out, options.replace));
-    auto written = write_folder(plan, folder.path(), control);
+    auto written = write_folder(plan, folder.path(), options.run);
     if (!written) {  // under its name, not that of the hidden folder
       std::string& file = written.error().file;
       if (fs::path(file).parent_path() == folder.path()) file = (out / fs::path(file).filename()).string();
@@ -593,7 +587,7 @@ Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const C
     CKPT_CHECK(side.write_at(0, std::as_bytes(std::span(*sidecar))));
     json.emplace(std::move(side));
   }
-  if (auto written = write_file(plan, file, control)) {
+  if (auto written = write_file(plan, file, options.run)) {
     report.file_bytes = *written;
   } else {
     return tl::make_unexpected(name_all(in, std::move(written.error()), options));

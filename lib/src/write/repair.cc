@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/jobs.h"
 #include "base/try.h"
 #include "container/safetensors_header.h"
 #include "container/zip_scan.h"
@@ -186,8 +187,8 @@ Result<RepairReport> rebuild(const SourcePtr& in, const fs::path& target, const 
   const auto advance = [&](std::uint64_t bytes) -> Result<void> {
     done_bytes += bytes;
     const std::uint64_t total_bytes = std::max(done_bytes, 2 * in->size_bytes()) + in->size_bytes();
-    if (options.progress) options.progress(done_bytes, total_bytes);
-    if (options.cancel != nullptr && *options.cancel) return fail(ErrorCode::cancelled, "stopped before it was done");
+    if (options.run.progress) options.run.progress(done_bytes, total_bytes);
+    if (options.run.cancelled()) return fail_cancelled();
     return {};
   };
   WritePlan plan;
@@ -197,15 +198,13 @@ Result<RepairReport> rebuild(const SourcePtr& in, const fs::path& target, const 
     CKPT_TRY(plan, plan_members(in, options.limits, advance, report));
   }
 
-  WriteControl control;
-  control.jobs = options.jobs;
-  control.cancel = options.cancel;
-  if (options.progress) {
-    control.progress = [&](std::uint64_t done, std::uint64_t total) {
-      options.progress(done_bytes + done, done_bytes + total);
+  Run moving = options.run;
+  if (options.run.progress) {
+    moving.progress = [&](std::uint64_t done, std::uint64_t total) {
+      options.run.progress(done_bytes + done, done_bytes + total);
     };
   }
-  CKPT_TRY(report.file_bytes, write_file(plan, file, control));
+  CKPT_TRY(report.file_bytes, write_file(plan, file, moving));
 
   CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));
   OpenOptions read;

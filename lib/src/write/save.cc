@@ -36,9 +36,8 @@ Result<void> save_opened(Checkpoint checkpoint, const fs::path& path, std::optio
   ConvertOptions convert_options;
   convert_options.to = format;
   convert_options.compression = options.compression;
-  convert_options.jobs = options.jobs;
+  convert_options.run = options.run;
   convert_options.verify = options.verify;
-  convert_options.cancel = options.cancel;
   convert_options.replace = true;
   CKPT_TRY([[maybe_unused]] const ConvertReport report, convert(std::move(checkpoint), path, convert_options));
   return options.on_durable ? options.on_durable() : Result<void>();

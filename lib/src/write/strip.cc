@@ -226,10 +226,10 @@ Result<StripReport> strip_optimizer(Checkpoint in, const std::filesystem::path& 
     }
     if (tensors.empty()) return fail(ErrorCode::invalid_argument, "there is no tensor in it, so no model to write");
     if (kept.empty()) {
-      return fail(ErrorCode::invalid_argument,
-                  "nothing would be left: all of its {} tensors are optimizer state or the like; --keep names parts "
-                  "that stay",
-                  tensors.size());
+      return with_way_out(
+          fail(ErrorCode::invalid_argument,
+               "nothing would be left: all of its {} tensors are optimizer state or the like", tensors.size()),
+          "name parts that stay (`keep`)");
     }
     std::unordered_map<std::string, Tensor> ema;
     if (options.ema) {

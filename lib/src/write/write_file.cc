@@ -14,7 +14,7 @@
 #include <mutex>
 
 #include "base/buffer.h"
-#include "base/parallel.h"
+#include "base/jobs.h"
 #include "base/try.h"
 #include "codec/crc32.h"
 #include "codec/deflate.h"
@@ -82,52 +82,14 @@ class PartReader {
   std::optional<TensorReader> ordered_;
 };
 
-/// The first error of many threads, and whether to go on.
-class Outcome {
- public:
-  explicit Outcome(const WriteControl& control, std::uint64_t total_bytes)
-      : control_(control), total_bytes_(total_bytes) {}
-
-  bool stopped() {
-    if (failed_.load(std::memory_order_relaxed)) return true;
-    if (control_.cancel == nullptr || !control_.cancel->load(std::memory_order_relaxed)) return false;
-    add(Error{ErrorCode::cancelled, "stopped before it was done", "", "", std::nullopt, 0});
-    return true;
-  }
-
-  void add(Error error) {
-    const std::lock_guard lock(mutex_);
-    if (!error_) error_ = std::move(error);
-    failed_ = true;
-  }
-
-  /// Records a failure under the part's name. True where there was none.
-  bool take(const Result<void>& result, const WritePart& part) {
-    if (result) return true;
-    Error error = result.error();
-    if (error.member.empty()) error.member = part.name;
-    add(std::move(error));
-    return false;
-  }
-
-  void advance(std::uint64_t bytes) {
-    const std::uint64_t done = done_bytes_ += bytes;
-    if (control_.progress) control_.progress(done, total_bytes_);
-  }
-
-  Result<void> result() {
-    if (error_) return tl::make_unexpected(*error_);
-    return {};
-  }
-
- private:
-  const WriteControl& control_;
-  std::uint64_t total_bytes_;
-  std::atomic<std::uint64_t> done_bytes_ = 0;
-  std::atomic<bool> failed_ = false;
-  std::mutex mutex_;
-  std::optional<Error> error_;
-};
+/// Records a failure under the part's name. True if there was none.
+bool take(RunState& state, const Result<void>& result, const WritePart& part) {
+  if (result) return true;
+  Error error = result.error();
+  if (error.member.empty()) error.member = part.name;
+  state.add(std::move(error));
+  return false;
+}
 
 std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
 
@@ -167,10 +129,10 @@ class PositionedWriter {
  public:
   PositionedWriter(const WritePlan& plan, OutputFile& out) : plan_(plan), out_(out) {}
 
-  Result<std::uint64_t> run(const WriteControl& control, unsigned threads) {
+  Result<std::uint64_t> run(const Run& run, unsigned threads) {
     lay_out();
     CKPT_CHECK(out_.preallocate(end_));
-    Outcome outcome(control, end_);
+    RunState state(run, end_);
     // What cannot be split goes first, largest first, so that no core ends with it alone.
     std::vector<Piece*> order;
     for (Piece& p : pieces_) order.push_back(&p);
@@ -180,9 +142,9 @@ class PositionedWriter {
     });
     parallel_for(threads, order.size(), [&](std::size_t i) {
       Piece& piece = *order[i];
-      if (!outcome.stopped()) outcome.take(write(piece, outcome), plan_.parts[piece.part]);
+      if (!state.stopped()) take(state, write(piece, state), plan_.parts[piece.part]);
     });
-    CKPT_CHECK(outcome.result());
+    CKPT_CHECK(state.result());
     if (!plan_.zip) return end_;
     CKPT_CHECK(write_headers());
     return finish_zip(plan_, entries_, end_, out_);
@@ -214,7 +176,7 @@ class PositionedWriter {
     }
   }
 
-  Result<void> write(Piece& piece, Outcome& outcome) {
+  Result<void> write(Piece& piece, RunState& state) {
     const WritePart& part = plan_.parts[piece.part];
     const std::uint64_t payload = PartReader::payload_bytes(part);
     CKPT_TRY(auto reader, PartReader::open(part));
@@ -226,13 +188,13 @@ class PositionedWriter {
       if (plan_.zip) piece.crc = crc32(piece.crc, block);
       CKPT_CHECK(out_.write_at(to, block));
       to += block.size();
-      outcome.advance(block.size());
+      state.advance(block.size());
       block.clear();
       return {};
     };
     if (piece.begin == 0 && !part.moved) block.assign(bytes_of(part.head).begin(), bytes_of(part.head).end());
     for (std::uint64_t at = piece.begin; at < piece.end;) {
-      if (outcome.stopped()) return {};
+      if (state.stopped()) return {};
       const std::uint64_t n = std::min(kBlockBytes, piece.end - at);
       const std::size_t start = block.size();
       block.resize(start + n);
@@ -292,17 +254,17 @@ using BlockPtr = std::unique_ptr<Block>;
 
 class DeflatingWriter {
  public:
-  DeflatingWriter(const WritePlan& plan, OutputFile& out, const WriteControl& control, std::uint64_t total_bytes)
-      : plan_(plan), out_(out), total_bytes_(total_bytes), outcome_(control, total_bytes) {}
+  DeflatingWriter(const WritePlan& plan, OutputFile& out, const Run& run, std::uint64_t total_bytes)
+      : plan_(plan), out_(out), total_bytes_(total_bytes), state_(run, total_bytes) {}
 
   Result<std::uint64_t> run(unsigned threads) {
     Pipeline<Block> pipeline;
-    pipeline.next = [&] { return outcome_.stopped() ? nullptr : next(); };
+    pipeline.next = [&] { return state_.stopped() ? nullptr : next(); };
     pipeline.transform = [&](Block& b) {
-      if (!outcome_.stopped()) outcome_.take(pack(b), plan_.parts[b.part]);
+      if (!state_.stopped()) take(state_, pack(b), plan_.parts[b.part]);
     };
     pipeline.append = [&](Block& b) {
-      if (!outcome_.stopped()) outcome_.take(append(b), plan_.parts[b.part]);
+      if (!state_.stopped()) take(state_, append(b), plan_.parts[b.part]);
     };
     pipeline.store = [&](Block& b) {
       store(b);
@@ -312,7 +274,7 @@ class DeflatingWriter {
     // What deflates badly is stored after all, so the sum of the sizes and something for headers is enough.
     out_.expect_at_most(total_bytes_ + total_bytes_ / 64);
     pipeline.run(threads);
-    CKPT_CHECK(outcome_.result());
+    CKPT_CHECK(state_.result());
     return finish_zip(plan_, entries_, end_, out_);
   }
 
@@ -338,7 +300,7 @@ class DeflatingWriter {
     b->first = at_ == 0;
     b->last = b->end == payload;
     if (!PartReader::splittable(part) && payload > kBlockBytes) {
-      if (!outcome_.take(read_in_order(part, *b), part)) return nullptr;
+      if (!take(state_, read_in_order(part, *b), part)) return nullptr;
     }
     at_ = b->end;
     if (b->last) {
@@ -368,7 +330,7 @@ class DeflatingWriter {
     if (!b.place) return;
     const Leaving leaving(writing_);
     const WritePart& part = plan_.parts[b.part];
-    if (!outcome_.stopped()) outcome_.take(out_.write_at(*b.place, part.deflate ? b.packed : b.bytes), part);
+    if (!state_.stopped()) take(state_, out_.write_at(*b.place, part.deflate ? b.packed : b.bytes), part);
   }
 
   Result<void> read_in_order(const WritePart& part, Block& b) {
@@ -424,7 +386,7 @@ class DeflatingWriter {
     b.place = end_;
     end_ += bytes.size();
     crc_ = crc32_combine(crc_, b.crc, b.bytes.size());
-    outcome_.advance(b.bytes.size());
+    state_.advance(b.bytes.size());
     ++writing_;
     if (!b.last) return {};
     if (!part.moved) e.crc32 = crc_;
@@ -469,7 +431,7 @@ class DeflatingWriter {
   const WritePlan& plan_;
   OutputFile& out_;
   const std::uint64_t total_bytes_;
-  Outcome outcome_;
+  RunState state_;
   std::atomic<int> writing_ = 0;  // blocks that have a place and are not in it yet
   std::mutex spare_mutex_;
   std::vector<Block> spare_;  // written, at most as many as are under way
@@ -486,7 +448,7 @@ class DeflatingWriter {
 
 }  // namespace
 
-Result<std::uint64_t> write_file(const WritePlan& plan, OutputFile& out, const WriteControl& control) {
+Result<std::uint64_t> write_file(const WritePlan& plan, OutputFile& out, const Run& run) {
   return guarded([&]() -> Result<std::uint64_t> {
     for (const WritePart& part : plan.parts) {
       if (plan.zip && std::max(part.name.size(), part.extra.size()) > kMaxZipFieldBytes - 64) {
@@ -494,13 +456,13 @@ Result<std::uint64_t> write_file(const WritePlan& plan, OutputFile& out, const W
                        "the name is too long for a zip member");
       }
     }
-    const unsigned threads = thread_count(control.jobs);
+    const unsigned threads = thread_count(run.jobs);
     const bool deflates =
         std::any_of(plan.parts.begin(), plan.parts.end(), [](const WritePart& p) { return p.deflate; });
-    if (!deflates) return PositionedWriter(plan, out).run(control, threads);
+    if (!deflates) return PositionedWriter(plan, out).run(run, threads);
     std::uint64_t total = 0;
     for (const WritePart& part : plan.parts) total += part.size_bytes();
-    return DeflatingWriter(plan, out, control, total).run(threads);
+    return DeflatingWriter(plan, out, run, total).run(threads);
   });
 }
 

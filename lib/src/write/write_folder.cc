@@ -5,13 +5,11 @@
 
 namespace netcl::ckpt {
 
-Result<std::uint64_t> write_folder(const WritePlan& plan, const std::filesystem::path& folder,
-                                   const WriteControl& control) {
+Result<std::uint64_t> write_folder(const WritePlan& plan, const std::filesystem::path& folder, const Run& run) {
   std::uint64_t total = 0, done = 0;
   for (const WritePart& part : plan.parts) total += part.size_bytes();
-  WriteControl one = control;
-  if (control.progress)
-    one.progress = [&](std::uint64_t of_this, std::uint64_t) { control.progress(done + of_this, total); };
+  Run one = run;
+  if (run.progress) one.progress = [&](std::uint64_t of_this, std::uint64_t) { run.progress(done + of_this, total); };
   for (const WritePart& part : plan.parts) {
     CKPT_TRY(OutputFile file, OutputFile::create(folder / part.name, false));
     WritePlan single;

@@ -19,7 +19,7 @@ std::string from_hex(std::string_view hex) {
 
 Result<Unpacked> unpacked(const std::string& file, std::uint64_t max_bytes = 1000) {
   const auto envelope = find_envelope(file);
-  if (!envelope) return tl::make_unexpected(Error{ErrorCode::unsupported, "no envelope", "", "", std::nullopt, 0});
+  if (!envelope) return fail(ErrorCode::unsupported, "no envelope");
   return unpack(source_of(file), *envelope, max_bytes);
 }
 

@@ -19,7 +19,7 @@ Result<NpyHeader> parse(std::string_view file, const Limits& limits = {}) {
   const auto bytes = std::as_bytes(std::span(file));
   auto size = npy_header_bytes(bytes.first(std::min(bytes.size(), kNpyPreambleBytes)), limits);
   if (!size) return tl::make_unexpected(size.error());
-  if (*size > bytes.size()) return tl::make_unexpected(Error{ErrorCode::truncated, "cut", "", "", std::nullopt, 0});
+  if (*size > bytes.size()) return fail(ErrorCode::truncated, "cut");
   return parse_npy_header(bytes.first(*size), limits);
 }
 

@@ -298,9 +298,8 @@ TEST_CASE("zip_scan: a member that the directory places elsewhere is not lost to
 }
 
 TEST_CASE("zip_scan: ends with what the caller says", "[container]") {
-  const auto stopped = scan_zip(source_of(archive_of(kMembers).bytes), {}, [](std::uint64_t) -> Result<void> {
-    return tl::make_unexpected(Error{ErrorCode::cancelled, "stopped", "", "", std::nullopt, 0});
-  });
+  const auto stopped = scan_zip(source_of(archive_of(kMembers).bytes), {},
+                                [](std::uint64_t) -> Result<void> { return fail(ErrorCode::cancelled, "stopped"); });
   REQUIRE_FALSE(stopped);
   CHECK(stopped.error().code == ErrorCode::cancelled);
 }

@@ -59,7 +59,7 @@ TEST_CASE("load_tensors: stored, deflated and empty members arrive in host memor
       const std::vector<TensorLoad> loads = {
           into(tensor_named(c, "large"), a, "large"), into(tensor_named(c, "small"), b, "small"),
           into(tensor_named(c, "empty"), e, "empty"), into(tensor_named(c, "large"), a2, "again")};
-      LoadOptions options;
+      Run options;
       options.jobs = jobs;
       REQUIRE(load_tensors(loads, options));
       CHECK(a == large);

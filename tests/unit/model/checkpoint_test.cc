@@ -214,3 +214,44 @@ TEST_CASE("checkpoint: one tensor at 900,000 places is not given 900,000 names",
   c.root = c.tree.add_sequence(ValueKind::list, std::vector<ValueId>(100'000, add_array(c.tree)));
   CHECK(list_tensors(c)->size() == 100'000);
 }
+
+TEST_CASE("checkpoint: a value is found by the name that listing gives it", "[model]") {
+  Checkpoint c;
+  Tree& t = c.tree;
+  const ValueId a = add_array(t), b = add_array(t), d = add_array(t);
+  const ValueId items[] = {a, t.add_integer(7)};
+  const ValueId model = add_pair(t, "fc.weight", b);
+  const ValueId part[] = {model};
+  const ValueId looped = t.reserve();
+  const Tree::Entry self[] = {{t.add_string(""), looped}, {t.add_string("w"), d}};
+  t.define_dict(looped, self);
+  const Tree::Entry entries[] = {{t.add_string("list"), t.add_sequence(ValueKind::list, items)},
+                                 {t.add_string("module"), t.add_opaque("proj.Net", part)},
+                                 {t.add_integer(3), d},
+                                 {t.add_string("list.0"), d},
+                                 {t.add_string("loop"), looped},
+                                 {t.add_string("epoch"), t.add_integer(12)}};
+  c.root = t.add_dict(entries);
+  const auto listed = list_tensors(c).value();
+  for (const NamedTensor& named : listed) {
+    INFO(named.name);
+    REQUIRE(c.find(named.name) != nullptr);
+    const bool twice = named.name == "list.0";  // the first of that name counts
+    CHECK(c.find(named.name) == &t.tensor(twice ? a : named.value));
+  }
+  CHECK(names(c) == "list.0|module.fc.weight|3|list.0|loop.w|");
+  CHECK(c.find_value("epoch") == entries[5].value);
+  CHECK(c.find_value("list.1") == items[1]);
+  CHECK(c.find("epoch") == nullptr);
+  CHECK(c.find("module") == nullptr);
+  CHECK(c.find("module.fc") == nullptr);
+  CHECK(c.find("loop..w") == &t.tensor(d));  // by the way that listing passes over
+  CHECK(c.find("") == nullptr);
+  CHECK(!c.find_value("list.2"));
+  CHECK(c.find_value("") == c.root);
+
+  Checkpoint lone;
+  lone.root = add_array(lone.tree);
+  CHECK(lone.find("") == &lone.tree.tensor(lone.root));
+  CHECK(!Checkpoint().find_value("a"));
+}

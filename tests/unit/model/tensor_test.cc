@@ -250,3 +250,39 @@ TEST_CASE("tensor: a reader that was moved from, and a storage without a source,
   t.storage = file_storage(nullptr, 0, 1);
   CHECK(TensorReader::open(t).error().code == ErrorCode::invalid_argument);
 }
+
+TEST_CASE("tensor: typed reads give all elements, or a part of them, in C order", "[model]") {
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  Tensor t = tensor_of(values, make_dtype(ScalarType::float32), {2, 3});
+  CHECK(t.read<float>().value() == values);
+  CHECK(t.read<float>(1, 3).value() == std::vector<float>{2, 3, 4});
+  CHECK(t.read<float>(6, 0).value().empty());
+
+  Tensor transposed = t;
+  transposed.shape = {3, 2};
+  transposed.strides = {1, 3};
+  CHECK(transposed.read<float>().value() == std::vector<float>{1, 4, 2, 5, 3, 6});
+  CHECK(transposed.read<float>(1, 4).value() == std::vector<float>{4, 2, 5, 3});
+
+  Tensor big = tensor_of(std::vector<std::uint8_t>{0, 1, 0, 2}, make_dtype(ScalarType::uint16), {2});
+  big.dtype.big_endian = true;
+  CHECK(big.read<std::uint16_t>().value() == std::vector<std::uint16_t>{1, 2});
+  CHECK(big.read<std::uint16_t>(1, 1).value() == std::vector<std::uint16_t>{2});
+
+  const Tensor flags = tensor_of(std::vector<std::uint8_t>{0, 1}, make_dtype(ScalarType::boolean), {2});
+  CHECK(flags.read<std::uint8_t>().value() == std::vector<std::uint8_t>{0, 1});
+}
+
+TEST_CASE("tensor: a typed read that cannot be had is an error, before memory is taken", "[model][hostile]") {
+  Tensor t = tensor_of(std::vector<float>{1, 2}, ScalarType::float32);
+  CHECK(t.read<double>().error().message == "its dtype is float32, not float64");
+  CHECK(t.read<float>(1, 2).error().message == "it has 2 elements, not 2 from 1 on");
+  CHECK(t.read<float>(~std::uint64_t{0}, 2).error().code == ErrorCode::invalid_argument);
+  t.shape = {std::uint64_t{1} << 40};  // beyond its storage
+  CHECK(t.read<float>().error().code == ErrorCode::corrupt);
+  Tensor unreadable;
+  unreadable.dtype = make_dtype(ScalarType::float32);
+  unreadable.shape = {1};
+  unreadable.why_unreadable = "its storage is lost";
+  CHECK(unreadable.read<float>().error().message == "its storage is lost");
+}

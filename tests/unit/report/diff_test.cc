@@ -152,7 +152,7 @@ TEST_CASE("diff: large tensors in parts, streams and other orders give the same 
   fortran.strides = f_strides(fortran.shape);
   const Tensor transposed = tensor_of(turned, make_dtype(ScalarType::float32), {columns, rows});
 
-  const DiffReport want = diff_of(checkpoint_of({{"w", a}}), checkpoint_of({{"w", b}}), {.jobs = 1});
+  const DiffReport want = diff_of(checkpoint_of({{"w", a}}), checkpoint_of({{"w", b}}), {.run = {.jobs = 1}});
   REQUIRE(want.tensors[0].figures);
   CHECK(want.tensors[0].figures->max_abs->index == 2'500'000);
   const auto check_same = [&](const DiffReport& got) {

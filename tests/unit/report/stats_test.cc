@@ -82,8 +82,8 @@ constexpr ScalarType kTypeOf<double> = ScalarType::float64;
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("stats: agree with the definition at every length", "[report]", std::int8_t, std::int16_t, std::int32_t,
-                   std::uint8_t, std::uint16_t, std::uint32_t, float, double) {
+TEMPLATE_TEST_CASE("stats: agree with the definition at every length", "[report]", std::int8_t, std::int16_t,
+                   std::int32_t, std::uint8_t, std::uint16_t, std::uint32_t, float, double) {
   std::mt19937 random(1);
   std::uniform_int_distribution<int> small(std::is_signed_v<TestType> ? -100 : 0, 100);
   for (const std::size_t n : {1, 2, 7, 8, 9, 15, 16, 17, 1000, 1016, 1017, 1024, 5000}) {

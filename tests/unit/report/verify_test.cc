@@ -92,7 +92,7 @@ TEST_CASE("verify: many files at once are reported in their order, each once", "
   }
   for (const unsigned jobs : {1U, 4U, 100U}) {
     VerifyOptions options;
-    options.jobs = jobs;
+    options.run.jobs = jobs;
     std::size_t next = 0;
     const auto all = verify_all(paths, options, [&](const std::string& path, Result<VerifyReport> report) {
       REQUIRE(path == paths.at(next));

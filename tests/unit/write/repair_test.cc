@@ -72,9 +72,9 @@ TEST_CASE("repair: leaves nothing where it is stopped or nothing is whole", "[wr
   const fs::path in = write_checkpoint(folder.path / "in.npz"), out = folder.path / "out.npz";
   std::atomic<bool> stop = false;
   RepairOptions options;
-  options.cancel = &stop;
+  options.run.cancel = &stop;
   std::atomic<bool> within = true;  // Catch's assertions are for one thread
-  options.progress = [&](std::uint64_t done, std::uint64_t total) {
+  options.run.progress = [&](std::uint64_t done, std::uint64_t total) {
     if (done == 0 || done > total) within = false;
     stop = true;
   };

@@ -410,7 +410,7 @@ TEST_CASE("save: whatever a callback throws is an error", "[write]") {
   CHECK(save_state(state_of(p), folder.path / "a.npz", options).error().code == ErrorCode::internal);
   CHECK(save_async(state_of(p), folder.path / "b.npz", options).value().wait().error().code == ErrorCode::internal);
   ConvertOptions converting;
-  converting.progress = [](std::uint64_t, std::uint64_t) { throw "text"; };
+  converting.run.progress = [](std::uint64_t, std::uint64_t) { throw "text"; };
   CHECK(convert(folder.path / "a.npz", folder.path / "c.npz", converting).error().code == ErrorCode::internal);
   CHECK_FALSE(std::filesystem::exists(folder.path / "c.npz"));
 }

@@ -29,7 +29,7 @@ WritePart part(std::string name, std::string head, std::span<const std::byte> pa
   return p;
 }
 
-std::filesystem::path written(const TemporaryFolder& folder, const WritePlan& plan, const WriteControl& control) {
+std::filesystem::path written(const TemporaryFolder& folder, const WritePlan& plan, const Run& control) {
   const auto path = folder.path / "out";
   auto file = OutputFile::create(path, true);
   REQUIRE(file);
@@ -80,7 +80,7 @@ TEST_CASE("write_file: parts follow one another", "[write]") {
   plan.parts.push_back(part("b", "", pattern(10, true), false));
   plan.parts.back().tail = "TAIL";
   for (const unsigned jobs : {1U, 2U, 0U}) {
-    WriteControl control;
+    Run control;
     control.jobs = jobs;
     CHECK(read_text(written(folder, plan, control)) ==
           "HEAD" + text_of(big) + "only text" + text_of(pattern(10, true)) + "TAIL");
@@ -140,7 +140,7 @@ TEST_CASE("write_file: the same plan gives the same bytes, whatever the threads"
   plan.zip = true;
   for (int i = 0; i < 6; ++i)
     plan.parts.push_back(part(fmt::format("{}", i), "h", pattern((std::size_t{1} << 20) * 2 + i, i % 2 == 0), true));
-  WriteControl one;
+  Run one;
   one.jobs = 1;
   const std::string first = read_text(written(folder, plan, one));
   CHECK(read_text(written(folder, plan, {})) == first);
@@ -174,7 +174,7 @@ TEST_CASE("write_file: stops when told to", "[write]") {
     plan.zip = true;
     plan.parts.push_back(part("a", "", pattern(20 << 20, false), deflate));
     std::atomic<bool> cancel = false, within = true;  // Catch's assertions are for one thread
-    WriteControl control;
+    Run control;
     control.cancel = &cancel;
     control.progress = [&](std::uint64_t done, std::uint64_t total) {
       if (done > total) within = false;

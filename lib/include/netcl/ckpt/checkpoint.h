@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "netcl/ckpt/diagnostics.h"
@@ -43,6 +45,14 @@ struct Checkpoint {
   /// What verify reads through; filled where OpenOptions::thorough asks for it.
   std::vector<Member> members;
   Problems problems;
+
+  /// The tensor, or NumPy scalar, of this dotted name, as list_tensors() gives it ("model.fc.weight"); of several the
+  /// first, null if there is none. Takes time in proportion to the containers on the way: whoever wants thousands
+  /// lists them once.
+  /// Lifetime: until the checkpoint changes.
+  const Tensor* find(std::string_view name) const;
+  /// The value of any kind of this dotted name, likewise ("epoch").
+  std::optional<ValueId> find_value(std::string_view name) const;
 };
 
 /// One step from a container to an element.

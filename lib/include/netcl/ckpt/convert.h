@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -14,6 +13,7 @@
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
 
 namespace netcl::ckpt {
@@ -43,10 +43,7 @@ struct ConvertOptions {
   bool compact = false;        ///< torch: a view keeps only what it uses, not its whole storage
   bool sidecar = true;         ///< read netcl's `.json` beside an npz too
   bool embed_sidecar = false;  ///< npz: metadata inside the archive instead of a `.json` beside it
-  unsigned jobs = 0;           ///< threads; 0 is one for each core
-  /// Called by any thread with bytes done and in all, once for each block.
-  std::function<void(std::uint64_t, std::uint64_t)> progress;
-  const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, nothing changed
+  Run run;
   /// Receives the finished file instead of the file system, in order.
   std::function<Result<void>(std::span<const std::byte>)> sink;
 };

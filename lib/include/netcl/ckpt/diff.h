@@ -13,6 +13,7 @@
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/run.h"
 
 namespace netcl::ckpt {
 
@@ -52,8 +53,7 @@ struct DiffOptions {
   bool histogram = false;
   /// List at most so many differing elements of each tensor.
   std::uint64_t max_elements = 0;
-  /// Threads; 0 is one for each core.
-  unsigned jobs = 0;
+  Run run;
 };
 
 enum class TensorChange : std::uint8_t {
@@ -145,7 +145,7 @@ struct DiffReport {
 /// Compares two checkpoints, of any formats, tensor by tensor. Tensors are paired by their dotted names; a
 /// shape never broadcasts. Values that are no tensors are compared by path, whatever the order of a dict;
 /// a list is a tuple. Reads each payload at most twice, none that lies in the same place of the same file.
-/// The result depends on neither `jobs` nor the machine.
+/// The result depends on neither the number of threads nor the machine.
 /// Errors: unsafe where a pickle names globals that are not executed, unless only tensors are in scope;
 /// invalid_argument; limit_exceeded. A payload that cannot be read is TensorChange::unreadable.
 Result<DiffReport> diff(const Checkpoint& a, const Checkpoint& b, const DiffOptions& options = {});

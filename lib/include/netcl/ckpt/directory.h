@@ -11,6 +11,7 @@
 
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/run.h"
 
 namespace netcl::ckpt {
 
@@ -68,8 +69,7 @@ struct ScanOptions {
   /// iter_1000.npz, epoch_12.pt, checkpoint-1000/, epoch=3-step=500-val_loss=0.2.ckpt; else the last number is the
   /// step.
   std::string pattern;
-  /// Threads; 0 is one for each core.
-  unsigned jobs = 0;
+  Run run;
 };
 
 /// All checkpoints in `directory`, oldest first: those without numbers by time, then those with a number that no word

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <complex>
+#include <concepts>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -89,5 +92,44 @@ struct Field {
 /// The little-endian dtype of a plain scalar type; `type` is none of datetime64, timedelta64, bytes,
 /// unicode, raw, structured.
 DType make_dtype(ScalarType type);
+
+namespace detail {
+
+template <class T>
+constexpr bool is_character = std::same_as<T, char> || std::same_as<T, wchar_t> || std::same_as<T, char8_t> ||
+                              std::same_as<T, char16_t> || std::same_as<T, char32_t>;
+
+template <class T>
+constexpr std::optional<ScalarType> scalar_type() {
+  if constexpr (std::same_as<T, bool>) {
+    return ScalarType::boolean;
+  } else if constexpr (std::integral<T> && !is_character<T> && sizeof(T) <= 8) {
+    constexpr bool is_signed = std::signed_integral<T>;
+    if (sizeof(T) == 1) return is_signed ? ScalarType::int8 : ScalarType::uint8;
+    if (sizeof(T) == 2) return is_signed ? ScalarType::int16 : ScalarType::uint16;
+    if (sizeof(T) == 4) return is_signed ? ScalarType::int32 : ScalarType::uint32;
+    return is_signed ? ScalarType::int64 : ScalarType::uint64;
+  } else if constexpr (std::same_as<T, float>) {
+    return ScalarType::float32;
+  } else if constexpr (std::same_as<T, double>) {
+    return ScalarType::float64;
+  } else if constexpr (std::same_as<T, std::complex<float>>) {
+    return ScalarType::complex64;
+  } else if constexpr (std::same_as<T, std::complex<double>>) {
+    return ScalarType::complex128;
+  }
+  return std::nullopt;
+}
+
+}  // namespace detail
+
+/// A C++ type that arrays have as elements: bool, the integers but characters, float, double and their complex numbers.
+template <class T>
+concept Element = detail::scalar_type<T>()
+.has_value();
+
+/// Its scalar type: kScalarType<float> is ScalarType::float32.
+template <Element T>
+inline constexpr ScalarType kScalarType = *detail::scalar_type<T>();
 
 }  // namespace netcl::ckpt

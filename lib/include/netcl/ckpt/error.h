@@ -30,13 +30,16 @@ const char* to_string(ErrorCode code);
 /// One failure. Owns all of its text; nothing in it is escaped for a terminal.
 struct Error {
   ErrorCode code = ErrorCode::internal;
-  std::string message;                        ///< What is wrong and, where there is one, the way out.
+  std::string message;                        ///< What is wrong.
   std::string file;                           ///< Path as the caller gave it, "" where unknown.
   std::string member;                         ///< Zip member, tensor or pickle part; "" for the file itself.
   std::optional<std::uint64_t> offset_bytes;  ///< Counted from the start of `member`, or of `file`.
   int os_errno = 0;
+  /// What the caller may do about it, "" if nothing is known; options of the call stand in backquotes: "leave them out
+  /// (`exclude`)".
+  std::string way_out;
 
-  /// "a.npz: CRC-32 does not match (layer1/weight.npy, byte 128)", without a trailing newline.
+  /// "a.npz: CRC-32 does not match (layer1/weight.npy, byte 128)", the way out behind the message, without a newline.
   std::string to_string() const;
 };
 

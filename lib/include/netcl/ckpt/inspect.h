@@ -12,6 +12,7 @@
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
 
 namespace netcl::ckpt {
@@ -53,8 +54,7 @@ struct InspectOptions {
   bool identity = false;
   /// Gather statistics of each tensor of booleans, integers or floats, in the same pass.
   bool stats = false;
-  /// Threads; 0 is one for each core.
-  unsigned jobs = 0;
+  Run run;
 };
 
 struct TensorInfo {

@@ -8,6 +8,7 @@
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/memory.h"
+#include "netcl/ckpt/run.h"
 #include "netcl/ckpt/tensor.h"
 
 namespace netcl::ckpt {
@@ -23,7 +24,7 @@ struct TensorLoad {
 /// the first byte of a target changes.
 /// Errors: invalid_argument, naming the tensor; those of the storages' readers, checksum_mismatch among
 /// them; device; cancelled.
-Result<void> load_tensors(std::span<const TensorLoad> loads, const LoadOptions& options = {});
+Result<void> load_tensors(std::span<const TensorLoad> loads, const Run& run = {});
 
 /// An array of a program under its name.
 struct Parameter {
@@ -43,7 +44,7 @@ struct MatchOptions {
   std::string add_prefix;              ///< put before the file's names
   std::vector<std::string> transpose;  ///< globs: the file's matrices are transposed (torch's Linear weights)
   Limits limits;
-  LoadOptions load;
+  Run run;
 };
 
 /// Names as the program has them.

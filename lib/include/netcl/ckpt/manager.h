@@ -10,6 +10,7 @@
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/directory.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/run.h"
 #include "netcl/ckpt/save.h"
 
 namespace netcl::ckpt {
@@ -25,7 +26,7 @@ struct ManagerOptions {
   bool async = false;                       ///< maybe_save() copies the state and returns; the writing goes on
   CompressionChoice compression = CompressionChoice::none;
   CompressionChoice final_compression = CompressionChoice::fast;
-  unsigned jobs = 0;  ///< threads; 0 is one for each core
+  Run run;
 };
 
 struct Restored {

@@ -8,6 +8,7 @@
 
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/run.h"
 
 namespace netcl::ckpt {
 
@@ -33,7 +34,7 @@ struct Manifest {
 
 struct ManifestOptions {
   Limits limits;
-  unsigned jobs = 0;  ///< threads; 0 is one for each core
+  Run run;
 };
 
 /// Hashes files, and the tensors of those that are checkpoints. A folder stands for all files below it, an

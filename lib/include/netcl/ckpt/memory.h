@@ -1,17 +1,19 @@
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <ranges>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
 #include "netcl/ckpt/tensor.h"
 
@@ -21,14 +23,6 @@
 namespace netcl::ckpt {
 
 struct TensorLoad;
-
-/// How tensors are moved.
-struct LoadOptions {
-  unsigned jobs = 0;  ///< threads; 0 is one for each core
-  /// Called by any thread with bytes done and in all, once for each block.
-  std::function<void(std::uint64_t, std::uint64_t)> progress;
-  const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, targets untouched
-};
 
 /// A load that has been read and found sound, and waits to be put into its targets. Destroyed without
 /// commit(), it leaves them as they were.
@@ -50,8 +44,7 @@ class DeviceAllocation {
   /// Lifetime: keeps the allocation alive.
   virtual StoragePtr storage() const = 0;
   /// Prepares loads into this device's memory, all of whose targets lie there.
-  virtual Result<std::unique_ptr<PreparedLoad>> prepare(std::span<const TensorLoad> loads,
-                                                        const LoadOptions& options) const = 0;
+  virtual Result<std::unique_ptr<PreparedLoad>> prepare(std::span<const TensorLoad> loads, const Run& run) const = 0;
   /// The same for all allocations whose loads can be prepared together.
   virtual const void* device() const = 0;
 };
@@ -77,11 +70,25 @@ struct TensorTarget {
 /// Lifetime: `bytes` must outlive the storage and all that reads it.
 StoragePtr borrowed_storage(std::span<const std::byte> bytes);
 
+/// All of `storage` as an array of `shape` in C order. If it is not of the array's size, `why_unreadable` says so.
+Tensor array_over(StoragePtr storage, ScalarType type, std::vector<std::uint64_t> shape);
+
 /// What lies in a target's memory as a Tensor, to save it. Nothing is read until a writer pulls.
 /// Errors: invalid_argument where the memory is not of the array's size, or a range not in its allocation.
 Result<Tensor> view_of(const TensorTarget& target);
 
-/// The memory of `values` as an array of `shape`.
-TensorTarget host_target(std::span<float> values, std::vector<std::uint64_t> shape);
+/// The memory of `values`, a vector, array or span, as an array of `shape`: a TensorTarget, to save it and to load into
+/// it, or of constant elements a Tensor, which can only be saved. Lifetime: borrows the memory.
+template <std::ranges::contiguous_range Range>
+requires std::ranges::borrowed_range<Range> && Element<std::ranges::range_value_t<Range>>
+auto host_target(Range&& values, std::vector<std::uint64_t> shape) {
+  using T = std::remove_reference_t<std::ranges::range_reference_t<Range>>;
+  const std::span<T> elements(values);
+  if constexpr (std::is_const_v<T>) {
+    return array_over(borrowed_storage(std::as_bytes(elements)), kScalarType<std::remove_const_t<T>>, std::move(shape));
+  } else {
+    return TensorTarget{make_dtype(kScalarType<T>), std::move(shape), std::as_writable_bytes(elements)};
+  }
+}
 
 }  // namespace netcl::ckpt

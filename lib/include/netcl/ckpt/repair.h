@@ -1,9 +1,7 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +10,7 @@
 #include "netcl/ckpt/diagnostics.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
+#include "netcl/ckpt/run.h"
 #include "netcl/ckpt/source.h"
 
 namespace netcl::ckpt {
@@ -19,10 +18,7 @@ namespace netcl::ckpt {
 struct RepairOptions {
   Limits limits;
   bool replace = false;  ///< whether an existing output may be replaced; the input never is
-  unsigned jobs = 0;     ///< threads; 0 is one for each core
-  /// Called with bytes of work done and in all, as far as that is known, by any thread.
-  std::function<void(std::uint64_t, std::uint64_t)> progress;
-  const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, nothing written
+  Run run;
 };
 
 struct RepairReport {

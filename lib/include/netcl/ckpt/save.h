@@ -1,11 +1,11 @@
 #pragma once
 
-#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <memory>
 
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
 #include "netcl/ckpt/value.h"
 
@@ -28,9 +28,8 @@ namespace netcl::ckpt {
 struct SaveOptions {
   /// Stored while training; `fast` or `best` for the checkpoint that is kept.
   CompressionChoice compression = CompressionChoice::none;
-  unsigned jobs = 0;                          ///< threads; 0 is one for each core
-  bool verify = false;                        ///< read it back and compare before it takes its place
-  const std::atomic<bool>* cancel = nullptr;  ///< where it becomes true: `cancelled`, nothing changed
+  bool verify = false;  ///< read it back and compare before it takes its place
+  Run run;
   /// Called when the new file is durable, in the thread that wrote it. What it returns, the save returns.
   std::function<Result<void>()> on_durable;
 };

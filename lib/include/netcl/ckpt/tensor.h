@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,6 +30,28 @@ struct Tensor {
   bool is_c_contiguous() const;
   /// Fortran order, and not C order at the same time.
   bool is_f_contiguous() const;
+
+  /// All elements in C order. Compares the payload's checksum, if the file has one.
+  /// Errors: invalid_argument if the dtype is not T's (std::uint8_t takes booleans too), those of TensorReader.
+  template <Element T>
+  requires(!std::same_as<T, bool>) Result<std::vector<T>> read()
+  const { return read<T>(0, num_elements()); }
+  /// `count` elements from `first` on, counted in C order. Of a part no checksum is compared.
+  /// Errors: likewise; invalid_argument if there are not so many.
+  template <Element T>
+  requires(!std::same_as<T, bool>) Result<std::vector<T>> read(std::uint64_t first, std::uint64_t count)
+  const {
+    std::vector<T> out;
+    auto done = read_elements(kScalarType<T>, first, count, [&out](std::size_t n) {
+      out.resize(n);
+      return std::as_writable_bytes(std::span(out));
+    });
+    if (!done) return tl::make_unexpected(std::move(done.error()));
+    return out;
+  }
+  /// What read() calls: `make_room` is asked for memory for `count` elements once all else is known to be right.
+  Result<void> read_elements(ScalarType type, std::uint64_t first, std::uint64_t count,
+                             const std::function<std::span<std::byte>(std::size_t)>& make_room) const;
 };
 
 /// Strides, in elements, of a C-order or Fortran-order array of `shape`.

@@ -11,6 +11,7 @@
 #include "netcl/ckpt/device.h"
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/open.h"
+#include "netcl/ckpt/run.h"
 
 namespace netcl::ckpt {
 
@@ -31,8 +32,7 @@ struct VerifyOptions {
   std::optional<std::vector<ExpectedTensor>> expected;
   /// Also send every tensor to this device and back, and compare.
   std::optional<Device> device;
-  /// Threads; 0 is one for each core.
-  unsigned jobs = 0;
+  Run run;
 };
 
 struct VerifyReport {

@@ -109,8 +109,7 @@ class ClAllocation final : public DeviceAllocation, public std::enable_shared_fr
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
   StoragePtr storage() const override;
-  Result<std::unique_ptr<PreparedLoad>> prepare(std::span<const TensorLoad> loads,
-                                                const LoadOptions& options) const override;
+  Result<std::unique_ptr<PreparedLoad>> prepare(std::span<const TensorLoad> loads, const Run& run) const override;
   const void* device() const override { return state_.get(); }
   Place place() const { return {memory_.get(), svm_, 0}; }
   const DeviceStatePtr& state() const { return state_; }

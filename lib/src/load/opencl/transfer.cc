@@ -422,9 +422,9 @@ class Scratch {
 class DeviceLoad final : public PreparedLoad {
  public:
   static Result<std::unique_ptr<PreparedLoad>> prepare(const DeviceStatePtr& state, std::span<const TensorLoad> loads,
-                                                       const LoadOptions& options) {
+                                                       const Run& run) {
     CKPT_TRY(auto plan, LoadPlan::make(loads));
-    auto load = std::unique_ptr<DeviceLoad>(new DeviceLoad(state, std::move(plan), options));
+    auto load = std::unique_ptr<DeviceLoad>(new DeviceLoad(state, std::move(plan), run));
     CKPT_CHECK(load->prepare());
     return std::unique_ptr<PreparedLoad>(std::move(load));
   }
@@ -437,8 +437,8 @@ class DeviceLoad final : public PreparedLoad {
   }
 
  private:
-  DeviceLoad(DeviceStatePtr state, LoadPlan plan, LoadOptions options)
-      : state_(std::move(state)), plan_(std::move(plan)), options_(std::move(options)) {
+  DeviceLoad(DeviceStatePtr state, LoadPlan plan, Run run)
+      : state_(std::move(state)), plan_(std::move(plan)), run_(std::move(run)) {
     for (const TensorLoad& load : plan_.loads()) {
       const auto& memory = std::get<DeviceMemory>(load.to.memory);
       targets_.push_back(static_cast<const ClAllocation&>(*memory.allocation).place().at(memory.offset_bytes));
@@ -447,7 +447,7 @@ class DeviceLoad final : public PreparedLoad {
   }
 
   Result<void> prepare() {
-    if (state_->maps || state_->checks_first) return check_plan(plan_, options_);
+    if (state_->maps || state_->checks_first) return check_plan(plan_, run_);
     scratch_ = std::make_unique<Scratch>(state_);
     if (scratch_->lay_out(targets_, sizes_)) {
       const auto filled =
@@ -457,11 +457,11 @@ class DeviceLoad final : public PreparedLoad {
       }
     }
     scratch_.reset();  // no room: read twice; drivers tell it by several errors, and some when memory is first used
-    return check_plan(plan_, options_);
+    return check_plan(plan_, run_);
   }
 
   Result<void> fill_staged(LoadPlan::Pass pass, const PlaceOf& place_of) {
-    return plan_.run(pass, options_, [&]() -> Result<std::unique_ptr<BlockSink>> {
+    return plan_.run(pass, run_, [&]() -> Result<std::unique_ptr<BlockSink>> {
       CKPT_TRY(auto lane, LaneLease::take(state_));
       return std::unique_ptr<BlockSink>(std::make_unique<StagedSink>(std::move(lane), place_of));
     });
@@ -491,14 +491,14 @@ class DeviceLoad final : public PreparedLoad {
       spans.push_back(mapping.bytes());
       mappings.push_back(std::move(mapping));
     }
-    CKPT_CHECK(fill_host(plan_, spans, options_));
+    CKPT_CHECK(fill_host(plan_, spans, run_));
     for (Mapping& m : mappings) CKPT_CHECK(m.unmap());
     return {};
   }
 
   DeviceStatePtr state_;
   LoadPlan plan_;
-  LoadOptions options_;
+  Run run_;
   std::vector<Place> targets_;
   std::vector<std::uint64_t> sizes_;
   std::unique_ptr<Scratch> scratch_;  // null where the checksums were compared in a pass of their own
@@ -508,9 +508,8 @@ class DeviceLoad final : public PreparedLoad {
 
 StoragePtr ClAllocation::storage() const { return std::make_shared<DeviceStorage>(shared_from_this()); }
 
-Result<std::unique_ptr<PreparedLoad>> ClAllocation::prepare(std::span<const TensorLoad> loads,
-                                                            const LoadOptions& options) const {
-  return DeviceLoad::prepare(state_, loads, options);
+Result<std::unique_ptr<PreparedLoad>> ClAllocation::prepare(std::span<const TensorLoad> loads, const Run& run) const {
+  return DeviceLoad::prepare(state_, loads, run);
 }
 
 }  // namespace netcl::ckpt

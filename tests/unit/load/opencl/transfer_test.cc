@@ -86,7 +86,7 @@ Result<void> load(const std::filesystem::path& path, const std::vector<Named>& a
     CHECK(tensors[i].name == arrays[i].name);
     loads.push_back({checkpoint->tree.tensor(tensors[i].value), arrays[i].target, arrays[i].name});
   }
-  LoadOptions options;
+  Run options;
   options.jobs = jobs;
   return load_tensors(loads, options);
 }

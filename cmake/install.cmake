@@ -11,7 +11,7 @@ install(TARGETS netcl_ckpt EXPORT netcl-ckpt-targets
 if(NOT NETCL_CKPT_OPENCL)
   set(without_opencl PATTERN device_cl.h EXCLUDE)
 endif()
-install(DIRECTORY lib/include/netcl TYPE INCLUDE COMPONENT development ${without_opencl})
+install(DIRECTORY lib/include/netcl ${PROJECT_BINARY_DIR}/lib/include/netcl TYPE INCLUDE COMPONENT development ${without_opencl})
 
 # CMake package netcl-ckpt, target netcl-ckpt::netcl_ckpt
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/netcl-ckpt)
@@ -25,6 +25,8 @@ install(FILES ${PROJECT_BINARY_DIR}/netcl-ckpt-config.cmake ${PROJECT_BINARY_DIR
 # pkg-config module netcl_ckpt. Who links the archive needs what it needs.
 if(BUILD_SHARED_LIBS)
   set(pc_private .private)
+else()
+  set(pc_static " -DNETCL_CKPT_STATIC_DEFINE")
 endif()
 file(RELATIVE_PATH pc_up /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(cmake/netcl_ckpt.pc.in netcl_ckpt.pc @ONLY)

@@ -1,8 +1,8 @@
 // Members compressed with a method that is rare in checkpoints, decoded by libzip. It opens the whole
 // archive over our ByteSource, through a callback, and the member by its place in the directory.
 //
-// libzip is loaded when the first such member is met: with the libcrypto that it needs it would make up
-// a third of the program's start.
+// Where NETCL_CKPT_LATE_LIBZIP is set, libzip is loaded when the first such member is met: with the libcrypto
+// that it needs it would make up a third of the program's start.
 #include "container/zip_reader.h"
 
 #include <zip.h>
@@ -17,43 +17,26 @@
 namespace netcl::ckpt {
 namespace {
 
-/// The functions of libzip that are used here.
-struct Libzip {
-  decltype(&::zip_source_make_command_bitmap) source_make_command_bitmap = nullptr;
-  decltype(&::zip_source_seek_compute_offset) source_seek_compute_offset = nullptr;
-  decltype(&::zip_stat_init) stat_init = nullptr;
-  decltype(&::zip_fclose) fclose = nullptr;
-  decltype(&::zip_discard) discard = nullptr;
-  decltype(&::zip_error_init) error_init = nullptr;
-  decltype(&::zip_source_function_create) source_function_create = nullptr;
-  decltype(&::zip_open_from_source) open_from_source = nullptr;
-  decltype(&::zip_source_free) source_free = nullptr;
-  decltype(&::zip_stat_index) stat_index = nullptr;
-  decltype(&::zip_fopen_index) fopen_index = nullptr;
-  decltype(&::zip_fread) fread = nullptr;
-  decltype(&::zip_file_strerror) file_strerror = nullptr;
-  decltype(&::zip_compression_method_supported) compression_method_supported = nullptr;
-  bool loaded = false;
-
-  static const Libzip& get() {
-    static const Libzip instance;
-    return instance;
-  }
-
- private:
-  Libzip() {
-    const SharedLibrary library(NETCL_CKPT_LIBZIP_SONAME);
-    loaded = library.find(source_make_command_bitmap, "zip_source_make_command_bitmap") &&
-             library.find(source_seek_compute_offset, "zip_source_seek_compute_offset") &&
-             library.find(stat_init, "zip_stat_init") && library.find(fclose, "zip_fclose") &&
-             library.find(discard, "zip_discard") && library.find(error_init, "zip_error_init") &&
-             library.find(source_function_create, "zip_source_function_create") &&
-             library.find(open_from_source, "zip_open_from_source") && library.find(source_free, "zip_source_free") &&
-             library.find(stat_index, "zip_stat_index") && library.find(fopen_index, "zip_fopen_index") &&
-             library.find(fread, "zip_fread") && library.find(file_strerror, "zip_file_strerror") &&
-             library.find(compression_method_supported, "zip_compression_method_supported");
-  }
-};
+#ifdef NETCL_CKPT_LATE_LIBZIP
+/// libzip's function of this name; null where libzip is not there.
+template <typename Function>
+Function* late(const char* name) {
+  static const SharedLibrary library = [] {
+    const SharedLibrary upstream("libzip.so.5");
+    return upstream.loaded() ? upstream : SharedLibrary("libzip.so.4");  // Debian's name of the same, up to 12
+  }();
+  Function* function = nullptr;
+  library.find(function, name);
+  return function;
+}
+#define LIBZIP(function)                                             \
+  ([] {                                                              \
+    static const auto found = late<decltype(::function)>(#function); \
+    return found;                                                    \
+  }())
+#else
+#define LIBZIP(function) (&::function)
+#endif
 
 /// What libzip's callback needs: a position in the source.
 struct Window {
@@ -65,9 +48,9 @@ zip_int64_t source_callback(void* user, void* data, zip_uint64_t length, zip_sou
   auto& window = *static_cast<Window*>(user);
   switch (command) {
     case ZIP_SOURCE_SUPPORTS:
-      return Libzip::get().source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE,
-                                                      ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_SEEK,
-                                                      ZIP_SOURCE_TELL, ZIP_SOURCE_FREE, -1);
+      return LIBZIP(zip_source_make_command_bitmap)(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT,
+                                                    ZIP_SOURCE_ERROR, ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, ZIP_SOURCE_FREE,
+                                                    -1);
     case ZIP_SOURCE_OPEN: window.position = 0; return 0;
     case ZIP_SOURCE_READ: {
       const std::uint64_t n = std::min<std::uint64_t>(length, window.source->size_bytes() - window.position);
@@ -78,7 +61,7 @@ zip_int64_t source_callback(void* user, void* data, zip_uint64_t length, zip_sou
     case ZIP_SOURCE_SEEK: {
       zip_error_t error;
       const zip_int64_t to =
-          Libzip::get().source_seek_compute_offset(window.position, window.source->size_bytes(), data, length, &error);
+          LIBZIP(zip_source_seek_compute_offset)(window.position, window.source->size_bytes(), data, length, &error);
       if (to < 0) return -1;
       window.position = static_cast<std::uint64_t>(to);
       return 0;
@@ -86,7 +69,7 @@ zip_int64_t source_callback(void* user, void* data, zip_uint64_t length, zip_sou
     case ZIP_SOURCE_TELL: return static_cast<zip_int64_t>(window.position);
     case ZIP_SOURCE_STAT: {
       auto* st = static_cast<zip_stat_t*>(data);
-      Libzip::get().stat_init(st);
+      LIBZIP(zip_stat_init)(st);
       st->valid = ZIP_STAT_SIZE;
       st->size = window.source->size_bytes();
       return sizeof *st;
@@ -111,8 +94,8 @@ class LibzipReader final : public StorageReader {
   LibzipReader(const StoredForm& form, const ZipMember& member)
       : window_{form.source, 0}, form_(form), member_(member) {}
   ~LibzipReader() override {
-    if (file_ != nullptr) Libzip::get().fclose(file_);
-    if (archive_ != nullptr) Libzip::get().discard(archive_);
+    if (file_ != nullptr) LIBZIP(zip_fclose)(file_);
+    if (archive_ != nullptr) LIBZIP(zip_discard)(archive_);
   }
   LibzipReader(const LibzipReader&) = delete;
   LibzipReader& operator=(const LibzipReader&) = delete;
@@ -131,42 +114,42 @@ class LibzipReader final : public StorageReader {
  private:
   Result<void> open_archive() {
     zip_error_t error;
-    Libzip::get().error_init(&error);
-    zip_source_t* source = Libzip::get().source_function_create(source_callback, &window_, &error);
+    LIBZIP(zip_error_init)(&error);
+    zip_source_t* source = LIBZIP(zip_source_function_create)(source_callback, &window_, &error);
     if (source == nullptr) return fail(ErrorCode::out_of_memory, "not enough memory");
-    archive_ = Libzip::get().open_from_source(source, ZIP_RDONLY, &error);
+    archive_ = LIBZIP(zip_open_from_source)(source, ZIP_RDONLY, &error);
     if (archive_ == nullptr) {
-      Libzip::get().source_free(source);
+      LIBZIP(zip_source_free)(source);
       return damaged("libzip cannot open the archive");
     }
     return {};
   }
 
   Result<void> open_member() {
-    if (file_ != nullptr) Libzip::get().fclose(file_);
+    if (file_ != nullptr) LIBZIP(zip_fclose)(file_);
     file_ = nullptr;
     position_ = 0;
     zip_stat_t found;
-    if (Libzip::get().stat_index(archive_, member_.index, 0, &found) != 0 || found.crc != member_.crc32 ||
+    if (LIBZIP(zip_stat_index)(archive_, member_.index, 0, &found) != 0 || found.crc != member_.crc32 ||
         found.size != member_.size_bytes || found.comp_size != member_.stored_bytes) {
       return damaged("libzip sees another member at this place of the directory");
     }
-    file_ = Libzip::get().fopen_index(archive_, member_.index, 0);
+    file_ = LIBZIP(zip_fopen_index)(archive_, member_.index, 0);
     if (file_ == nullptr) return damaged("libzip cannot open the member");
     return {};
   }
 
   Result<void> take(std::span<std::byte> dst) {
     while (!dst.empty()) {
-      const zip_int64_t n = Libzip::get().fread(file_, dst.data(), dst.size());
-      if (n <= 0) return damaged(n == 0 ? "the compressed data ends early" : Libzip::get().file_strerror(file_));
+      const zip_int64_t n = LIBZIP(zip_fread)(file_, dst.data(), dst.size());
+      if (n <= 0) return damaged(n == 0 ? "the compressed data ends early" : LIBZIP(zip_file_strerror)(file_));
       position_ += static_cast<std::uint64_t>(n);
       dst = dst.subspan(static_cast<std::size_t>(n));
     }
     if (position_ != member_.size_bytes || !form_.crc32) return {};
     std::byte beyond;
-    if (Libzip::get().fread(file_, &beyond, 1) != 0)
-      return damaged(Libzip::get().file_strerror(file_));  // also where the CRC is checked
+    if (LIBZIP(zip_fread)(file_, &beyond, 1) != 0)
+      return damaged(LIBZIP(zip_file_strerror)(file_));  // also where the CRC is checked
     return {};
   }
 
@@ -185,7 +168,9 @@ class LibzipReader final : public StorageReader {
 }  // namespace
 
 bool libzip_decodes(std::uint16_t method) {
-  return Libzip::get().loaded && Libzip::get().compression_method_supported(method, 0) != 0;
+  // The youngest of the functions that are called here: where it is, all are.
+  const auto supported = LIBZIP(zip_compression_method_supported);
+  return supported != nullptr && supported(method, 0) != 0;
 }
 
 Result<std::unique_ptr<StorageReader>> open_with_libzip(const StoredForm& form, const ZipMember& member) {

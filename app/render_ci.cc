@@ -42,10 +42,10 @@ std::string github_line(const char* level, std::string_view path, std::string_vi
   return fmt::format("::{} file={},title={}::{}\n", level, github(path, true), github(title, true), github(text));
 }
 
-std::string error_text(const Error& error) {
-  Error e = error;
-  e.file.clear();
-  return e.to_string();
+/// Without the file, which the report names beside it.
+std::string text_of(Error error) {
+  error.file.clear();
+  return error_text(error);
 }
 
 }  // namespace
@@ -61,7 +61,7 @@ void render_junit(const std::vector<VerifiedFile>& files, Output& out) {
     out << "<testcase classname=\"netcl-ckpt.verify\" name=\"" << xml(f.path) << "\">";
     if (!f.report) {
       out << fmt::format("<error type=\"{}\" message=\"{}\"/>", to_string(f.report.error().code),
-                         xml(error_text(f.report.error())));
+                         xml(text_of(f.report.error())));
     } else if (!f.report->sound()) {
       const Problems& problems = f.report->problems;
       const auto worst = std::find_if(problems.begin(), problems.end(),
@@ -79,7 +79,7 @@ void render_junit(const std::vector<VerifiedFile>& files, Output& out) {
 void render_github(const std::vector<VerifiedFile>& files, Output& out) {
   for (const VerifiedFile& f : files) {
     if (!f.report) {
-      out << github_line("error", f.path, to_string(f.report.error().code), error_text(f.report.error()));
+      out << github_line("error", f.path, to_string(f.report.error().code), text_of(f.report.error()));
       continue;
     }
     for (const Problem& p : f.report->problems) {

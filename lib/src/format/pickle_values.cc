@@ -658,17 +658,16 @@ class Interpreter {
     } else if (const auto known = beside_.find(name); known != beside_.end()) {
       return known->second;
     }
-    auto in_file = [&](const Error& e) -> Result<void> {
+    auto of_file = [&](const Error& e) -> Result<void> {
       return fail(e.code, "joblib wrote it to {} beside this file: {}", to_valid_utf8(name), e.message);
     };
     if (!source_.open_beside)
-      return add(std::move(tensor),
-                 in_file({ErrorCode::unsupported, "what is read has no folder", "", "", std::nullopt, 0}));
+      return add(std::move(tensor), of_file(fail(ErrorCode::unsupported, "what is read has no folder").value()));
     const auto source = open_beside(name);
     if (!source) {
       // A machine that cannot look says nothing about the file.
       if (could_not_look(source.error().code)) return tl::make_unexpected(source.error());
-      return add(std::move(tensor), in_file(source.error()));
+      return add(std::move(tensor), of_file(source.error()));
     }
     if (bare) {
       auto placed = place_zfile(*source, tensor);

@@ -405,7 +405,7 @@ class TorchZipReader {
   StoragePtr lost_storage(const std::string& name, const StoragePtr& found, std::uint64_t size_bytes) {
     StoragePtr& lost = lost_[name];
     if (lost != nullptr && size_bytes <= lost->size_bytes()) return lost;
-    Error error{ErrorCode::corrupt, "a tensor's storage is not in the archive", "", name, std::nullopt, 0};
+    Error error = fail_at(ErrorCode::corrupt, name, std::nullopt, "a tensor's storage is not in the archive").value();
     if (found != nullptr)
       error.message = fmt::format("the storage should have {} bytes and has {}", size_bytes, found->size_bytes());
     if (lost == nullptr)

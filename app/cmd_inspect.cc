@@ -91,7 +91,7 @@ int run(Options& options) {
       continue;
     }
     for (const Problem& p : report->problems) {
-      if (p.code == to_string(ErrorCode::io)) code = kFailed;  // not all that was asked for is there
+      if (p.code == ProblemCode::io) code = kFailed;  // not all that was asked for is there
     }
     if (paged) sections += render_html(*report);
     out << separator;

@@ -66,9 +66,9 @@ void render_junit(const std::vector<VerifiedFile>& files, Output& out) {
       const Problems& problems = f.report->problems;
       const auto worst = std::find_if(problems.begin(), problems.end(),
                                       [](const Problem& p) { return p.severity >= Severity::error; });
-      out << fmt::format("<failure type=\"{}\" message=\"{}\">", xml(worst->code), xml(problem_text(*worst)));
+      out << fmt::format("<failure type=\"{}\" message=\"{}\">", to_string(worst->code), xml(problem_text(*worst)));
       for (const Problem& p : problems)
-        out << fmt::format("{}: {} [{}]\n", to_string(p.severity), xml(problem_text(p)), xml(p.code));
+        out << fmt::format("{}: {} [{}]\n", to_string(p.severity), xml(problem_text(p)), to_string(p.code));
       out << "</failure>";
     }
     out << "</testcase>\n";
@@ -86,7 +86,7 @@ void render_github(const std::vector<VerifiedFile>& files, Output& out) {
       const char* level = p.severity == Severity::note      ? "notice"
                           : p.severity == Severity::warning ? "warning"
                                                             : "error";
-      out << github_line(level, f.path, p.code, problem_text(p));
+      out << github_line(level, f.path, to_string(p.code), problem_text(p));
     }
   }
 }

@@ -374,7 +374,7 @@ void render_human(const VerifyReport& report, const HumanOptions& options, Outpu
     if (p.severity == Severity::note && !options.verbose) continue;
     const std::string severity =
         p.severity >= Severity::error ? style.red(to_string(p.severity)) : to_string(p.severity);
-    out << path << ": " << severity << ": " << escape(problem_text(p)) << " [" << escape(p.code) << "]\n";
+    out << path << ": " << severity << ": " << escape(problem_text(p)) << " [" << to_string(p.code) << "]\n";
   }
   if (report.repairable) out << path << ": 'netcl-ckpt repair' takes out what is whole\n";
   if (!report.sound()) return;

@@ -152,7 +152,7 @@ Json tensor_json(const TensorInfo& t) {
 
 Json problem_json(const Problem& p) {
   Json out;
-  out["code"] = p.code;
+  out["code"] = to_string(p.code);
   out["severity"] = to_string(p.severity);
   out["where"] = escape_invalid(p.where);
   out["offset"] = p.offset_bytes ? Json(*p.offset_bytes) : Json(nullptr);
@@ -257,8 +257,8 @@ void render_sarif(const std::vector<VerifiedFile>& files, Output& out) {
     }
     for (const Problem& p : f.report->problems) {
       const char* level = p.severity == Severity::note ? "note" : p.severity == Severity::warning ? "warning" : "error";
-      codes.insert(p.code);
-      Json result = sarif_result(f.path, p.code, level, escape_invalid(problem_text(p)));
+      codes.insert(to_string(p.code));
+      Json result = sarif_result(f.path, to_string(p.code), level, escape_invalid(problem_text(p)));
       if (!p.where.empty())
         result["locations"][0]["logicalLocations"] = Json::array({{{"name", escape_invalid(p.where)}}});
       results.push_back(std::move(result));

@@ -79,7 +79,7 @@ Result<Checkpoint> open_input(const std::string& path, bool sidecar) {
 
 void log_input_problems(const std::string& path, const Problems& problems) {
   Problems others = problems;
-  std::erase_if(others, [](const Problem& p) { return p.code == "foreign-global"; });
+  std::erase_if(others, [](const Problem& p) { return p.code == ProblemCode::foreign_global; });
   log_problems(path, others);
 }
 

@@ -75,7 +75,7 @@ Checkpoint read_back(const WritePlan& plan) {
   auto out = open_checkpoint(*source, "", options);
   INFO((out ? std::string() : out.error().to_string()));
   REQUIRE(out);
-  for (const Problem& p : out->problems) FAIL_CHECK(p.code << ": " << p.message);
+  for (const Problem& p : out->problems) FAIL_CHECK(to_string(p.code) << ": " << p.message);
   return std::move(*out);
 }
 

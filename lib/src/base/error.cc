@@ -1,31 +1,15 @@
-// Text of errors, codes and severities.
+// Text of errors and severities.
 #include "netcl/ckpt/error.h"
 
 #include <fmt/format.h>
 #include <cstring>
 
+#include "base/problem.h"
 #include "base/try.h"
-#include "netcl/ckpt/diagnostics.h"
 
 namespace netcl::ckpt {
 
-const char* to_string(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::io: return "io";
-    case ErrorCode::truncated: return "truncated";
-    case ErrorCode::corrupt: return "corrupt";
-    case ErrorCode::unsupported: return "unsupported";
-    case ErrorCode::limit_exceeded: return "limit-exceeded";
-    case ErrorCode::unsafe: return "unsafe";
-    case ErrorCode::checksum_mismatch: return "checksum-mismatch";
-    case ErrorCode::invalid_argument: return "invalid-argument";
-    case ErrorCode::out_of_memory: return "out-of-memory";
-    case ErrorCode::device: return "device";
-    case ErrorCode::cancelled: return "cancelled";
-    case ErrorCode::internal: return "internal";
-  }
-  return "internal";
-}
+const char* to_string(ErrorCode code) { return to_string(problem_code(code)); }
 
 const char* to_string(Severity severity) {
   switch (severity) {

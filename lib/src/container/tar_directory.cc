@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include "base/checked.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 
@@ -100,8 +101,8 @@ class TarReader {
     Extension extension;
     for (;;) {
       if (at_ == end_) {
-        problems_.push_back({to_string(ErrorCode::truncated), Severity::warning, "", at_,
-                             "the tar archive has no end mark: it may be cut short", ""});
+        problems_.push_back(make_problem(ProblemCode::truncated, "", at_,
+                                         "the tar archive has no end mark: it may be cut short", Severity::warning));
         return false;
       }
       if (end_ - at_ < kBlockBytes) return fail_at(ErrorCode::truncated, "", at_, "the tar archive ends in a header");
@@ -213,8 +214,8 @@ class TarReader {
     std::string rest(std::min(left, kMostPadding), '\0');
     CKPT_CHECK(source_->read_at(at_, std::as_writable_bytes(std::span(rest))));
     if (left > kMostPadding || !is_zero(rest)) {
-      problems_.push_back({"trailing-bytes", Severity::warning, "", at_,
-                           fmt::format("{} bytes follow the end of the tar archive", left), ""});
+      problems_.push_back(make_problem(ProblemCode::trailing_bytes, "", at_,
+                                       fmt::format("{} bytes follow the end of the tar archive", left)));
     }
     return {};
   }

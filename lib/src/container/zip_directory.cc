@@ -17,6 +17,7 @@
 
 #include "base/checked.h"
 #include "base/cursor.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "codec/crc32.h"
@@ -29,9 +30,9 @@ namespace {
 
 constexpr std::size_t kWindowBytes = std::size_t{512} << 10;
 
-void add(Problems& problems, const char* code, Severity severity, const std::string& where, std::uint64_t offset,
-         std::string message) {
-  problems.push_back({code, severity, where, offset, std::move(message), ""});
+void add(Problems& problems, ProblemCode code, const std::string& where, std::uint64_t offset, std::string message,
+         std::optional<Severity> severity = {}) {
+  problems.push_back(make_problem(code, where, offset, std::move(message), severity));
 }
 
 struct EndRecord {
@@ -72,8 +73,8 @@ Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
   if (!at && at_with_rest) {
     at = at_with_rest;
     const std::uint64_t end = *at + kEndBytes + load_le<std::uint16_t>(tail.data() + *at + 20);
-    add(problems, "trailing-bytes", Severity::error, "", base + end,
-        fmt::format("{} bytes follow the end of the archive", tail_bytes - end));
+    add(problems, ProblemCode::trailing_bytes, "", base + end,
+        fmt::format("{} bytes follow the end of the archive", tail_bytes - end), Severity::error);
   }
   if (!at) {
     return fail_at(ErrorCode::truncated, "", size,
@@ -117,7 +118,7 @@ Result<EndRecord> find_end(const ByteSource& source, Problems& problems) {
       }
       // Python looks right before the locator, others where it points.
       if (expected - record != kEnd64Bytes) {
-        add(problems, "zip-end", Severity::error, "", record,
+        add(problems, ProblemCode::zip_end, "", record,
             "the zip64 end record is where Python does not look for it: readers may list other members");
       }
       r.skip(4);
@@ -194,7 +195,7 @@ Result<ZipDirectoryPtr> read_zip_directory(const SourcePtr& source, const Limits
     at += cursor.position();
   }
   if (directory.members.size() != end.count) {
-    add(problems, "zip-count", Severity::error, "", end.offset,
+    add(problems, ProblemCode::zip_count, "", end.offset,
         fmt::format("the end record counts {} members, the directory lists {}", end.count, directory.members.size()));
   }
   return ZipDirectoryPtr(directory_ptr);
@@ -231,7 +232,7 @@ Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirect
   data.head.assign(head.begin(), head.end());
 
   auto differs = [&](const char* what) {
-    add(problems, "zip-local-differs", Severity::error, member.name, at,
+    add(problems, ProblemCode::zip_local_differs, member.name, at,
         fmt::format("the local header and the directory disagree on the {}: readers may see different files", what));
   };
   // Names without the flag are in code page 437, which is ASCII where the name is.
@@ -422,7 +423,7 @@ void check_end_records(const ByteSource& source, const ZipDirectory& directory, 
     if (at == directory.end_offset || load_le<std::uint32_t>(tail.data() + i) != kEndSignature) continue;
     const bool fits = at + kEndBytes + load_le<std::uint16_t>(tail.data() + i + 20) == size;
     if (!fits && at < directory.end_offset) continue;  // in a member's data, such as a zip in a zip
-    add(problems, "zip-end", Severity::error, "", at, "a second end record: readers may list other members");
+    add(problems, ProblemCode::zip_end, "", at, "a second end record: readers may list other members");
     return;
   }
 }
@@ -441,18 +442,18 @@ void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
   for (std::size_t i = 0; i < directory.members.size(); ++i) {
     const ZipMember& m = directory.members[i];
     if (!names.emplace(m.name, i).second) {
-      add(problems, "duplicate-name", Severity::error, m.name, m.header_offset,
+      add(problems, ProblemCode::duplicate_name, m.name, m.header_offset,
           "two members have this name: readers differ on which counts");
     }
     const std::string_view name = m.name;
     // "C:/" is a drive; netcl's "1:weight" is a layer.
     const bool drive = name.size() > 2 && name[1] == ':' && (name[2] == '/' || name[2] == '\\');
     if (name.starts_with('/') || drive) {
-      add(problems, "absolute-name", Severity::warning, m.name, m.header_offset,
+      add(problems, ProblemCode::absolute_name, m.name, m.header_offset,
           "an absolute path: extracting it writes outside the folder");
     }
     if (name == ".." || name.starts_with("../") || name.ends_with("/..") || name.find("/../") != name.npos) {
-      add(problems, "parent-name", Severity::warning, m.name, m.header_offset,
+      add(problems, ProblemCode::parent_name, m.name, m.header_offset,
           "a path with '..': extracting it writes outside the folder");
     }
     if (data_offsets[i] == 0) continue;  // its header could not be read, which has been said
@@ -478,7 +479,7 @@ void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
         }
       }
       if (length == 0) {
-        add(problems, "zip-descriptor", Severity::error, m.name, end,
+        add(problems, ProblemCode::zip_descriptor, m.name, end,
             "the data descriptor is missing or contradicts the directory");
       }
       end += length;
@@ -490,15 +491,15 @@ void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
   for (const Range& r : ranges) {
     const std::string& name = directory.members[r.member].name;
     if (r.begin < covered) {
-      add(problems, "zip-overlap", Severity::error, name, r.begin, "its bytes belong to another member too");
+      add(problems, ProblemCode::zip_overlap, name, r.begin, "its bytes belong to another member too");
     } else if (r.begin > covered) {
-      add(problems, covered == 0 ? "zip-prefix" : "zip-gap", Severity::warning, "", covered,
+      add(problems, covered == 0 ? ProblemCode::zip_prefix : ProblemCode::zip_gap, "", covered,
           fmt::format("{} bytes belong to no member", r.begin - covered));
     }
     covered = std::max(covered, r.end);
   }
   if (covered < directory.central_offset) {
-    add(problems, "zip-gap", Severity::warning, "", covered,
+    add(problems, ProblemCode::zip_gap, "", covered,
         fmt::format("{} bytes belong to no member", directory.central_offset - covered));
   }
 }

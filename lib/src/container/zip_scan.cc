@@ -20,6 +20,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/cursor.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "container/zip_records.h"
@@ -320,8 +321,9 @@ class Scanner {
       const auto whole = read_through(r, name, listed != nullptr);
       if (whole) {
         if (local && local->name != name) {
-          out_.problems.push_back({"zip-local-differs", Severity::warning, name, at,
-                                   fmt::format("its local header calls it '{}'", local->name), ""});
+          out_.problems.push_back(make_problem(ProblemCode::zip_local_differs, name, at,
+                                               fmt::format("its local header calls it '{}'", local->name),
+                                               Severity::warning));
         }
         if (r.stored_bytes > 0) covered_ = r.data_offset + r.stored_bytes;
         return add_found(name, at, r, "");

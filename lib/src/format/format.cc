@@ -123,8 +123,8 @@ void check_extension(const std::filesystem::path& path, Checkpoint& out) {
   if (promised == nullptr) return;
   const std::string_view found = to_string(out.format);
   if (!found.starts_with(promised)) {
-    out.problems.push_back({"extension-mismatch", Severity::note, "", std::nullopt,
-                            fmt::format("the name says {}, the content is {}", promised, found), ""});
+    out.problems.push_back(make_problem(ProblemCode::extension_mismatch, "", std::nullopt,
+                                        fmt::format("the name says {}, the content is {}", promised, found)));
   }
 }
 
@@ -136,7 +136,7 @@ Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& p
   };
   Problems ignored;
   if (source->size_bytes() > 22 && read_zip_directory(source, options.limits, ignored)) {
-    out.problems.push_back({"zip-prefix", Severity::warning, "", 0, "something stands before the archive", ""});
+    out.problems.push_back(make_problem(ProblemCode::zip_prefix, "", 0, "something stands before the archive"));
     return row_of(Format::npz);
   }
   if (const auto known = describe_stranger(head)) return fail(ErrorCode::unsupported, "{}", *known);
@@ -169,9 +169,9 @@ Result<Checkpoint> read_source(const SourcePtr& source, const std::filesystem::p
   CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(head))));
 
   if (is_marked_zip(head)) {
-    out.problems.push_back({"zip-mark", Severity::error, "", 0,
-                            "two digits stand where a zip begins with PK, as GPT-SoVITS writes it: torch refuses it",
-                            ""});
+    out.problems.push_back(
+        make_problem(ProblemCode::zip_mark, "", 0,
+                     "two digits stand where a zip begins with PK, as GPT-SoVITS writes it: torch refuses it"));
     CKPT_CHECK(read_zip(std::make_shared<UnmarkedSource>(source), options, out));
     return out;
   }
@@ -213,8 +213,8 @@ Result<Checkpoint> read_packed(const SourcePtr& source, const Envelope& envelope
   inner.limits.max_values_of_large = source->size_bytes() / 2;  // what unpacks to it proves nothing
   CKPT_TRY(Checkpoint out, read_source(unpacked.source, path, inner, source));
   if (unpacked.trailing_bytes > 0) {
-    out.problems.push_back({"trailing-bytes", Severity::warning, "", source->size_bytes() - unpacked.trailing_bytes,
-                            fmt::format("{} bytes follow the compressed data", unpacked.trailing_bytes), ""});
+    out.problems.push_back(make_problem(ProblemCode::trailing_bytes, "", source->size_bytes() - unpacked.trailing_bytes,
+                                        fmt::format("{} bytes follow the compressed data", unpacked.trailing_bytes)));
   }
   return out;
 }

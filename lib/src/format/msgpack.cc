@@ -17,6 +17,7 @@
 #include <tuple>
 
 #include "base/checked.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "container/msgpack_reader.h"
@@ -117,8 +118,9 @@ class FlaxReader {
   Result<void> read() {
     CKPT_TRY(out_.root, read_value());
     if (in_.left() > 0) {
-      out_.problems.push_back({"trailing-bytes", Severity::error, "", in_.offset(),
-                               fmt::format("{} bytes follow the value's end: Flax does not load it", in_.left()), ""});
+      out_.problems.push_back(make_problem(
+          ProblemCode::trailing_bytes, "", in_.offset(),
+          fmt::format("{} bytes follow the value's end: Flax does not load it", in_.left()), Severity::error));
     }
     return {};
   }
@@ -192,10 +194,11 @@ class FlaxReader {
     return out;
   }
 
-  void report(const char* code, Severity severity, std::optional<std::uint64_t> offset_bytes, std::string message) {
+  void report(ProblemCode code, std::optional<std::uint64_t> offset_bytes, std::string message,
+              std::optional<Severity> severity = {}) {
     constexpr std::size_t kMostReported = 10'000;
     if (out_.problems.size() < kMostReported)
-      out_.problems.push_back({code, severity, name(), offset_bytes, std::move(message), ""});
+      out_.problems.push_back(make_problem(code, name(), offset_bytes, std::move(message), severity));
   }
 
   // ---- containers ----
@@ -265,7 +268,7 @@ class FlaxReader {
     Tensor joined;
     auto made = join_parts(map, joined);
     if (made) return add_tensor(std::move(joined));
-    report("unreadable-tensor", Severity::error, offset_bytes,
+    report(ProblemCode::unreadable_tensor, offset_bytes,
            "an array in parts that do not make one; they are listed: " + made.error().message);
     return map;
   }
@@ -346,10 +349,10 @@ class FlaxReader {
       in_.leave();
       if (number) return tree_.add_complex(number->first, number->second);
       if (could_not_look(number.error().code)) return tl::make_unexpected(number.error());
-      report("corrupt", Severity::error, token.offset_bytes, "a complex number is not two numbers");
+      report(ProblemCode::corrupt, token.offset_bytes, "a complex number is not two numbers");
     } else {
       in_.leave();
-      report("unknown-extension", Severity::warning, token.offset_bytes,
+      report(ProblemCode::unknown_extension, token.offset_bytes,
              fmt::format("a value of {} bytes is of msgpack's extension type {}, which Flax does not write", token.size,
                          token.extension_type));
     }
@@ -382,8 +385,9 @@ class FlaxReader {
       if (could_not_look(e.code)) return tl::make_unexpected(e);
       tensor.strides = c_strides(tensor.shape);
       tensor.why_unreadable = e.message;
-      report("unreadable-tensor", e.code == ErrorCode::unsupported ? Severity::warning : Severity::error,
-             e.offset_bytes.value_or(token.offset_bytes), "a tensor that cannot be read: " + e.message);
+      report(ProblemCode::unreadable_tensor, e.offset_bytes.value_or(token.offset_bytes),
+             "a tensor that cannot be read: " + e.message,
+             e.code == ErrorCode::unsupported ? Severity::warning : Severity::error);
     }
     const bool scalar = token.extension_type == kScalar && made && tensor.shape.empty();
     if (!scalar) return add_tensor(std::move(tensor));
@@ -471,7 +475,7 @@ bool is_flax(const SourcePtr& source, const OpenOptions& options) {
   Checkpoint trial;
   const bool whole = read_flax(source, options, trial).has_value() &&
                      std::none_of(trial.problems.begin(), trial.problems.end(),
-                                  [](const Problem& p) { return p.code == std::string_view("trailing-bytes"); });
+                                  [](const Problem& p) { return p.code == ProblemCode::trailing_bytes; });
   return whole || !trial.tree.tensors().empty();
 }
 

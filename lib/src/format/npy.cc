@@ -92,9 +92,9 @@ Result<ValueId> add_npy_array(const NpyHeader& header, const StoragePtr& payload
                    *size, payload->size_bytes());
   }
   if (*size < payload->size_bytes()) {
-    out.problems.push_back({"trailing-payload", Severity::warning, where, header.header_bytes + *size,
-                            fmt::format("{} bytes follow the array; NumPy ignores them", payload->size_bytes() - *size),
-                            ""});
+    out.problems.push_back(
+        make_problem(ProblemCode::trailing_payload, where, header.header_bytes + *size,
+                     fmt::format("{} bytes follow the array; NumPy ignores them", payload->size_bytes() - *size)));
   }
   tensor.storage = payload;
   return out.tree.add_tensor(std::move(tensor));

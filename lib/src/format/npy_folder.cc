@@ -110,9 +110,9 @@ Result<Checkpoint> read_npy_folder(const fs::path& path, const OpenOptions& opti
   if (!decoded) {
     if (could_not_look(decoded.error().code)) return tl::make_unexpected(decoded.error());
     out.root = flat;
-    out.problems.push_back({"bad-structure", Severity::error, std::string(kStructureMember),
-                            decoded.error().offset_bytes,
-                            "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message, ""});
+    out.problems.push_back(make_problem(ProblemCode::bad_structure, std::string(kStructureMember),
+                                        decoded.error().offset_bytes,
+                                        "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message));
   }
   return out;
 }

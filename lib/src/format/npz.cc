@@ -71,8 +71,8 @@ class NpzReader {
       limits_met += e.code == ErrorCode::limit_exceeded;
     }
     if (limits_met == kMaxLimitsMet) {
-      out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, "", std::nullopt,
-                               "too many members exceed a limit: the rest was not looked at", ""});
+      out_.problems.push_back(make_problem(ProblemCode::limit_exceeded, "", std::nullopt,
+                                           "too many members exceed a limit: the rest was not looked at"));
     }
     if (!has_array_) CKPT_CHECK(say_without_arrays());
     out_.root = out_.tree.add_dict(entries_);
@@ -120,12 +120,12 @@ class NpzReader {
     has_array_ |= named || has_npy_magic(head);
     const std::string name = to_valid_utf8(named ? member.name.substr(0, member.name.size() - 4) : member.name);
     if (!names_.insert(name).second) {
-      out_.problems.push_back({"duplicate-name", Severity::error, member.name, member.header_offset,
-                               "two members have this name in NumPy, which reads only one", ""});
+      out_.problems.push_back(make_problem(ProblemCode::duplicate_name, member.name, member.header_offset,
+                                           "two members have this name in NumPy, which reads only one"));
     }
     if (!has_npy_magic(head)) {
-      out_.problems.push_back({named ? "not-npy" : "raw-member", named ? Severity::error : Severity::note, member.name,
-                               0, named ? "no npy data, though its name says so" : "raw bytes, no array", ""});
+      out_.problems.push_back(make_problem(named ? ProblemCode::not_npy : ProblemCode::raw_member, member.name, 0,
+                                           named ? "no npy data, though its name says so" : "raw bytes, no array"));
       return {};
     }
     CKPT_TRY(const std::uint64_t header_bytes, npy_header_bytes(head, options_.limits));
@@ -157,17 +157,20 @@ class NpzReader {
     const std::string extension = std::filesystem::path(out_.path).extension().string();
     const bool torch_name = extension == ".pt" || extension == ".pth" || extension == ".ckpt" || extension == ".bin";
     if (directory_->members.empty() && (ours || !torch_name)) {
-      if (!ours) out_.problems.push_back({"no-arrays", Severity::warning, "", std::nullopt, "it holds no array", ""});
+      if (!ours)
+        out_.problems.push_back(
+            make_problem(ProblemCode::no_arrays, "", std::nullopt, "it holds no array", Severity::warning));
       return {};
     }
     const auto mark = describe_archive(*directory_);
     std::string what = mark ? *mark : describe_plain_archive(*directory_);
     if (!mark && extension == ".npz") {  // np.savez writes none such, np.load takes it
-      out_.problems.push_back({"no-arrays", Severity::warning, "", std::nullopt, std::move(what), ""});
+      out_.problems.push_back(
+          make_problem(ProblemCode::no_arrays, "", std::nullopt, std::move(what), Severity::warning));
       return {};
     }
     if (!options_.thorough) return fail(ErrorCode::unsupported, "{}", what);
-    out_.problems.push_back({"no-arrays", Severity::error, "", std::nullopt, std::move(what), ""});
+    out_.problems.push_back(make_problem(ProblemCode::no_arrays, "", std::nullopt, std::move(what)));
     return {};
   }
 
@@ -185,9 +188,9 @@ class NpzReader {
     if (!decoded) {
       if (could_not_look(decoded.error().code)) return decoded;
       out_.root = flat;
-      out_.problems.push_back({"bad-structure", Severity::error, structure_ ? std::string(kStructureMember) : "",
-                               std::nullopt,
-                               "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message, ""});
+      out_.problems.push_back(
+          make_problem(ProblemCode::bad_structure, structure_ ? std::string(kStructureMember) : "", std::nullopt,
+                       "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message));
     }
     return {};
   }
@@ -214,7 +217,7 @@ class NpzReader {
     const Tensor tensor = out_.tree.tensor(id);
     auto damaged = [&](std::string message) {
       out_.problems.push_back(
-          {"bad-architecture", Severity::error, std::string(kNetclMeta), std::nullopt, std::move(message), ""});
+          make_problem(ProblemCode::bad_architecture, std::string(kNetclMeta), std::nullopt, std::move(message)));
     };
     const std::uint64_t stored_bytes = tensor.storage ? tensor.storage->stored_form().stored_bytes : 0;
     if (tensor.dtype.type != ScalarType::unicode || !tensor.shape.empty() || !tensor.storage ||

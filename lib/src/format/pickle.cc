@@ -1,5 +1,6 @@
 // Pickles: a file of its own, or an object array's payload.
 #include "base/checked.h"
+#include "base/problem.h"
 #include "base/try.h"
 #include "format/pickle_dtype.h"
 #include "format/pickle_values.h"
@@ -97,16 +98,17 @@ Result<void> read_pickle(const SourcePtr& source, const OpenOptions& options, Ch
     auto next = read_one(source, storage, at, options, out);
     if (!next || values.size() >= options.limits.max_names || out.tree.size() > 2 * options.limits.max_values) {
       if (!next && could_not_look(next.error().code)) return tl::make_unexpected(std::move(next.error()));
-      out.problems.push_back({"trailing-bytes", Severity::warning, "", begin,
-                              fmt::format("{} bytes follow the pickle's end", size - begin), ""});
+      out.problems.push_back(make_problem(ProblemCode::trailing_bytes, "", begin,
+                                          fmt::format("{} bytes follow the pickle's end", size - begin)));
       break;
     }
     values.push_back(*next);
   }
   if (values.size() > 1) {
     out.root = out.tree.add_sequence(ValueKind::list, values);
-    out.problems.push_back({"several-pickles", Severity::note, "", behind_first,
-                            fmt::format("{} pickles one after another are listed as a list", values.size()), ""});
+    out.problems.push_back(
+        make_problem(ProblemCode::several_pickles, "", behind_first,
+                     fmt::format("{} pickles one after another are listed as a list", values.size())));
   }
   return {};
 }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/problem.h"
 #include "base/text.h"
 #include "model/dtype.h"
 
@@ -393,8 +394,9 @@ void report_globals(std::span<const PickleGlobal> globals, const std::string& wh
   auto add = [&](Grade grade, const PickleGlobal& g, std::string name) {
     const bool unsafe = grade == Grade::unsafe;
     std::string message = name + (unsafe ? " (not executed)" : " (not known here, not executed)");
-    out.problems.push_back({unsafe ? "unsafe-global" : "foreign-global", unsafe ? Severity::unsafe : Severity::error,
-                            where, g.offset_bytes, std::move(message), std::move(name)});
+    out.problems.push_back(make_problem(unsafe ? ProblemCode::unsafe_global : ProblemCode::foreign_global, where,
+                                        g.offset_bytes, std::move(message)));
+    out.problems.back().global = std::move(name);
   };
   for (const PickleGlobal& g : globals) {
     if (out.problems.size() > kMostReported) return;

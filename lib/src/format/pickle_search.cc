@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "base/problem.h"
 #include "base/try.h"
 #include "container/pickle_reader.h"
 #include "format/pickle_values.h"
@@ -72,8 +73,9 @@ Result<void> PickleSearch::scan(const std::string& name, const Storage& bytes) {
   auto done = read(name, bytes, true);
   if (!done && could_not_look(done.error().code)) return done;
   if (!done && done.error().code == ErrorCode::limit_exceeded) {
-    out_.problems.push_back({to_string(ErrorCode::limit_exceeded), Severity::error, name, done.error().offset_bytes,
-                             "it begins as a pickle, and not all of it was looked at: " + done.error().message, ""});
+    out_.problems.push_back(
+        make_problem(ProblemCode::limit_exceeded, name, done.error().offset_bytes,
+                     "it begins as a pickle, and not all of it was looked at: " + done.error().message));
   }
   return {};
 }

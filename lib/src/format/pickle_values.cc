@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "container/envelope.h"
@@ -248,15 +249,16 @@ class Interpreter {
     const Error& e = made.error();
     if (e.code != ErrorCode::corrupt && e.code != ErrorCode::unsupported) return made;
     const std::string name = name_of(id);
-    report(e.code == ErrorCode::corrupt ? "corrupt" : "foreign-global", Severity::error,
-           fmt::format("{}: {}", name, e.message), name);
+    report(e.code == ErrorCode::corrupt ? ProblemCode::corrupt : ProblemCode::foreign_global,
+           fmt::format("{}: {}", name, e.message), std::nullopt, name);
     return make_opaque(id);
   }
 
-  void report(const char* code, Severity severity, std::string message, std::string global = "") {
+  void report(ProblemCode code, std::string message, std::optional<Severity> severity = {}, std::string global = "") {
     constexpr std::size_t kMostReported = 10'000;
-    if (out_.problems.size() < kMostReported)
-      out_.problems.push_back({code, severity, source_.where, std::nullopt, std::move(message), std::move(global)});
+    if (out_.problems.size() >= kMostReported) return;
+    out_.problems.push_back(make_problem(code, source_.where, std::nullopt, std::move(message), severity));
+    out_.problems.back().global = std::move(global);
   }
 
   Result<ValueId> make_global(PickleId id) {
@@ -332,7 +334,7 @@ class Interpreter {
       if (classify(g, g.called, false).grade == Grade::plain || named.size() > kLongest) continue;
       named += (named.empty() ? "; it names " : ", ") + to_valid_utf8(g.qualified());
     }
-    report("pickled-bytes", Severity::note, fmt::format("{} bytes are a pickle{}", bytes.size(), named));
+    report(ProblemCode::pickled_bytes, fmt::format("{} bytes are a pickle{}", bytes.size(), named));
   }
 
   /// Python 2's str is text if it can be.
@@ -608,8 +610,8 @@ class Interpreter {
       if (tensor.strides.size() != tensor.shape.size()) tensor.strides = c_strides(tensor.shape);
       tensor.why_unreadable = e.message;
       const bool damaged = e.code != ErrorCode::unsupported;
-      report("unreadable-tensor", damaged ? Severity::error : Severity::warning,
-             "a tensor that cannot be read: " + e.message);
+      report(ProblemCode::unreadable_tensor, "a tensor that cannot be read: " + e.message,
+             damaged ? Severity::error : Severity::warning);
     }
     return tree_.add_tensor(std::move(tensor));
   }
@@ -672,12 +674,12 @@ class Interpreter {
     if (bare) {
       auto placed = place_zfile(*source, tensor);
       if (placed) add_member(name, tensor);
-      return add(std::move(tensor), placed ? std::move(placed) : in_file(placed.error()));
+      return add(std::move(tensor), placed ? std::move(placed) : of_file(placed.error()));
     }
     auto array = add_npy_file(*source, to_valid_utf8(name), options_, out_);
     if (!array && could_not_look(array.error().code)) return array;
     if (array && tree_.kind(*array) == ValueKind::tensor) add_member(name, tree_.tensor(*array));
-    auto value = array ? std::move(array) : add(std::move(tensor), in_file(array.error()));
+    auto value = array ? std::move(array) : add(std::move(tensor), of_file(array.error()));
     if (value) beside_.emplace(name, *value);
     return value;
   }
@@ -773,7 +775,7 @@ class Interpreter {
     const PickleId local = view_.find(parts, "_local_tensor");
     if (local != kNoPickle && view_.kind(given[1]) == Kind::global && g_.global(given[1]).name == "DTensor") {
       if (!std::exchange(dtensor_noted_, true))
-        report("local-shard", Severity::note, "a DTensor gives the shard of the process that saved it");
+        report(ProblemCode::local_shard, "a DTensor gives the shard of the process that saved it");
       return value(local);
     }
     if (!parts.empty()) return make_dict(parts);

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "container/safetensors_header.h"
@@ -62,8 +63,9 @@ Result<void> describe_packed(const SafetensorsEntry& entry, unsigned bits, Tenso
   } else {
     tensor.shape = {stored};
   }
-  out.problems.push_back({"packed-elements", Severity::note, entry.name, std::nullopt,
-                          fmt::format("listed as the bytes that its elements of {} are packed into", entry.dtype), ""});
+  out.problems.push_back(
+      make_problem(ProblemCode::packed_elements, entry.name, std::nullopt,
+                   fmt::format("listed as the bytes that its elements of {} are packed into", entry.dtype)));
   return {};
 }
 
@@ -182,8 +184,8 @@ Result<void> read_safetensors(const SourcePtr& source, const OpenOptions& option
   const ValueId flat = out.root;
   if (auto decoded = decode_structure(structure, options.limits, out); !decoded) {
     out.root = flat;
-    out.problems.push_back({"bad-structure", Severity::error, "__metadata__", std::nullopt,
-                            "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message, ""});
+    out.problems.push_back(make_problem(ProblemCode::bad_structure, "__metadata__", std::nullopt,
+                                        "the structure that netcl-ckpt keeps is damaged: " + decoded.error().message));
   }
   return {};
 }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/problem.h"
 #include "base/try.h"
 #include "format/readers.h"
 #include "format/structure_encode.h"
@@ -128,9 +129,8 @@ void read_sidecar(const fs::path& path, const OpenOptions& options, Checkpoint& 
   if (sidecar.empty()) return;
   const std::string npz_name = path.filename().string();
   const std::string json_name = sidecar.filename().string();
-  const auto report = [&](const char* code, Severity severity, std::optional<std::uint64_t> offset_bytes,
-                          std::string message) {
-    out.problems.push_back({code, severity, json_name, offset_bytes, std::move(message), ""});
+  const auto report = [&](ProblemCode code, std::optional<std::uint64_t> offset_bytes, std::string message) {
+    out.problems.push_back(make_problem(code, json_name, offset_bytes, std::move(message)));
   };
 
   const auto text = read_text(sidecar, options.limits);
@@ -139,7 +139,7 @@ void read_sidecar(const fs::path& path, const OpenOptions& options, Checkpoint& 
   if (out.attributes_inside || !out.tree.entries(out.attributes).empty()) {
     const auto own = to_plain_json(out.tree, out.attributes);
     if (!own || !text || *text != *own) {
-      report("stale-sidecar", Severity::warning, std::nullopt,
+      report(ProblemCode::stale_sidecar, std::nullopt,
              fmt::format("'{}' is not of the save that wrote '{}'; the metadata inside the npz is used", json_name,
                          npz_name));
     }
@@ -149,14 +149,14 @@ void read_sidecar(const fs::path& path, const OpenOptions& options, Checkpoint& 
   if (!parsed) {
     const Error& e = parsed.error();
     if (could_not_look(e.code)) {
-      return report(to_string(e.code), Severity::error, e.offset_bytes,
+      return report(problem_code(e.code), e.offset_bytes,
                     fmt::format("the sidecar of '{}' was left out: {}", npz_name, e.message));
     }
     if (e.code != ErrorCode::truncated && e.code != ErrorCode::corrupt) {
-      return report("sidecar-unread", Severity::warning, e.offset_bytes,
+      return report(ProblemCode::sidecar_unread, e.offset_bytes,
                     fmt::format("the sidecar of '{}' was left out: {}", npz_name, e.message));
     }
-    return report("torn-pair", Severity::error, e.offset_bytes,
+    return report(ProblemCode::torn_pair, e.offset_bytes,
                   fmt::format("'{0}' beside '{1}' is {2}: config and optimizer state are lost, the arrays are not; "
                               "save the pair again, or move '{0}' away to use the arrays alone",
                               json_name, npz_name, e.code == ErrorCode::truncated ? "cut short" : "damaged"));
@@ -164,17 +164,17 @@ void read_sidecar(const fs::path& path, const OpenOptions& options, Checkpoint& 
   const auto has = [&](std::string_view key) { return out.tree.find(*parsed, key) != nullptr; };
   if (!has("optim_state") && !has("config") && !has("layers")) {
     return report(
-        "foreign-sidecar", Severity::warning, std::nullopt,
+        ProblemCode::foreign_sidecar, std::nullopt,
         fmt::format("'{}' has neither config nor optim_state, so it is not netcl's, and was ignored", json_name));
   }
   if (sidecar.stem() != path.stem()) {
-    report("shared-sidecar", Severity::note, std::nullopt,
+    report(ProblemCode::shared_sidecar, std::nullopt,
            fmt::format("netcl shortens the sidecar's name, so '{}' may be of another checkpoint than '{}'", json_name,
                        npz_name));
   }
   if (const Tree::Entry* state = out.tree.find(*parsed, "optim_state")) {
     if (const auto shape = contradiction(out, state->value, options.limits)) {
-      report("sidecar-mismatch", Severity::error, std::nullopt,
+      report(ProblemCode::sidecar_mismatch, std::nullopt,
              fmt::format("'{}' was made for other arrays than '{}': its optimizer state has a parameter of shape ({}) "
                          "for which there is no array",
                          json_name, npz_name, fmt::join(*shape, ", ")));

@@ -16,6 +16,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "container/tar_directory.h"
@@ -111,8 +112,8 @@ class TorchTarReader {
     tl::unexpected<Error> bad(std::string_view what) const { return fail_at(ErrorCode::corrupt, name, at, "{}", what); }
     void check_end() const {
       if (left() == 0) return;
-      owner.out_.problems.push_back({"trailing-bytes", Severity::warning, name, at,
-                                     fmt::format("{} bytes follow what torch reads of it", left()), ""});
+      owner.out_.problems.push_back(make_problem(ProblemCode::trailing_bytes, name, at,
+                                                 fmt::format("{} bytes follow what torch reads of it", left())));
     }
 
     TorchTarReader& owner;
@@ -151,13 +152,13 @@ class TorchTarReader {
       const std::string name = to_valid_utf8(m.name);
       const auto part = parts_.find(m.name);
       if (part == parts_.end() && m.name != "sys_info") {
-        out_.problems.push_back({"foreign-member", Severity::note, name, m.header_offset,
-                                 "torch writes no member of this name, and reads none", ""});
+        out_.problems.push_back(make_problem(ProblemCode::foreign_member, name, m.header_offset,
+                                             "torch writes no member of this name, and reads none"));
       }
       const bool counts = part != parts_.end() && part->second == &m;
       if (part != parts_.end() && !counts && options_.thorough) {
-        out_.problems.push_back({"duplicate-name", Severity::error, name, m.header_offset,
-                                 "two members have this name: readers differ on which counts", ""});
+        out_.problems.push_back(make_problem(ProblemCode::duplicate_name, name, m.header_offset,
+                                             "two members have this name: readers differ on which counts"));
       }
       if (m.kind == TarMember::Kind::file && options_.thorough)
         out_.members.push_back({name, file_storage(source_, m.data_offset, m.size_bytes)});
@@ -174,7 +175,7 @@ class TorchTarReader {
     }
     Error& e = done.error();
     if (could_not_look(e.code) || e.code == ErrorCode::limit_exceeded) return done;
-    out_.problems.push_back({to_string(e.code), Severity::error, part.name, e.offset_bytes, e.message, ""});
+    out_.problems.push_back(to_problem(e, part.name));
     return {};
   }
 
@@ -334,7 +335,7 @@ Result<void> read_tar(const SourcePtr& source, const OpenOptions& options, Check
   CKPT_TRY(const TarDirectory directory, read_tar_directory(source, options.limits, out.problems));
   if (directory.damage) {
     const Error& e = *directory.damage;
-    out.problems.push_back({to_string(e.code), Severity::error, e.member, e.offset_bytes, e.message, ""});
+    out.problems.push_back(to_problem(e));
   }
   if (is_torchs(directory)) return TorchTarReader(source, directory, options, out).read();
   out.problems.resize(problems);

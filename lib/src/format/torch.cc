@@ -110,8 +110,8 @@ class TorchZipReader {
 
   Result<void> read() {
     if (checksum_ == Checksum::ignored) {
-      out_.problems.push_back({"no-checksums", Severity::note, "", std::nullopt,
-                               "it was written without checksums: damage to its data cannot be seen", ""});
+      out_.problems.push_back(make_problem(ProblemCode::no_checksums, "", std::nullopt,
+                                           "it was written without checksums: damage to its data cannot be seen"));
     }
     CKPT_TRY(const ZipMember* const main, find_pickle());
     if (main == nullptr) return read_export();
@@ -135,7 +135,7 @@ class TorchZipReader {
     CKPT_CHECK(read_byte_order());
     if (graph->end_offset != pickle->size_bytes()) {
       out_.problems.push_back(
-          {"trailing-bytes", Severity::warning, pickle_name, graph->end_offset, "bytes follow the pickle's end", ""});
+          make_problem(ProblemCode::trailing_bytes, pickle_name, graph->end_offset, "bytes follow the pickle's end"));
     }
     const StorageResolver resolve = [this](const PickleGraph& g, PickleId id) { return storage(g, id); };
     CKPT_TRY(out_.root, interpret_pickle({*graph, pickle, pickle_name, resolve, script}, options_, out_));
@@ -237,8 +237,9 @@ class TorchZipReader {
         if (tensor.strides.size() != tensor.shape.size()) tensor.strides = c_strides(tensor.shape);
         tensor.why_unreadable = made.error().message;
         const bool damaged = made.error().code != ErrorCode::unsupported;
-        out_.problems.push_back({"unreadable-tensor", damaged ? Severity::error : Severity::warning, name, std::nullopt,
-                                 "a tensor that cannot be read: " + made.error().message, ""});
+        out_.problems.push_back(make_problem(ProblemCode::unreadable_tensor, name, std::nullopt,
+                                             "a tensor that cannot be read: " + made.error().message,
+                                             damaged ? Severity::error : Severity::warning));
       }
       const ValueId key = out_.tree.add_string(name);
       tensors.push_back({key, out_.tree.add_tensor(std::move(tensor))});
@@ -336,8 +337,8 @@ class TorchZipReader {
       return std::count(a->name.begin(), a->name.end(), '/') < std::count(b->name.begin(), b->name.end(), '/');
     });
     if (found.size() > 1) {
-      out_.problems.push_back({"torch-roots", Severity::error, found[1]->name, std::nullopt,
-                               "a second data.pkl: programs may differ on which counts", ""});
+      out_.problems.push_back(make_problem(ProblemCode::torch_roots, found[1]->name, std::nullopt,
+                                           "a second data.pkl: programs may differ on which counts"));
     }
     return found.empty() ? nullptr : found[0];
   }
@@ -348,8 +349,8 @@ class TorchZipReader {
       const ZipMember& m = directory_->members[i];
       if (!is_folder(m) &&
           (!m.name.starts_with(root_) || !torch_writes(std::string_view(m.name).substr(root_.size())))) {
-        out_.problems.push_back({"foreign-member", Severity::note, m.name, m.header_offset,
-                                 "torch writes no member of this name, and reads none", ""});
+        out_.problems.push_back(make_problem(ProblemCode::foreign_member, m.name, m.header_offset,
+                                             "torch writes no member of this name, and reads none"));
       }
       auto done = locate(m, &m == main, data_offsets[i], pickles);
       if (done) continue;
@@ -409,7 +410,7 @@ class TorchZipReader {
     if (found != nullptr)
       error.message = fmt::format("the storage should have {} bytes and has {}", size_bytes, found->size_bytes());
     if (lost == nullptr)
-      out_.problems.push_back({"missing-storage", Severity::error, name, std::nullopt, error.message, ""});
+      out_.problems.push_back(make_problem(ProblemCode::missing_storage, name, std::nullopt, error.message));
     lost = std::make_shared<LostStorage>(size_bytes, std::move(error));
     return lost;
   }
@@ -448,8 +449,8 @@ class TorchLegacyReader {
     const StorageResolver resolve = [&](const PickleGraph& g, PickleId id) { return storage(g, id); };
     CKPT_TRY(const ValueId root, interpret_pickle({object, whole_, "", resolve}, options_, out_));
     if (at_ < end_) {
-      out_.problems.push_back({"trailing-bytes", Severity::warning, "", at_,
-                               fmt::format("{} bytes follow the last storage", end_ - at_), ""});
+      out_.problems.push_back(make_problem(ProblemCode::trailing_bytes, "", at_,
+                                           fmt::format("{} bytes follow the last storage", end_ - at_)));
     }
     return root;
   }

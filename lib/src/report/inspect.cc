@@ -19,6 +19,7 @@
 #include "base/endian.h"
 #include "base/glob.h"
 #include "base/jobs.h"
+#include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
 #include "codec/sha256.h"
@@ -244,7 +245,7 @@ class Job {
   void report(Problems& problems) const {
     if (!error_) return;
     const std::string& where = error_->member.empty() ? info_.name : error_->member;
-    problems.push_back({to_string(error_->code), Severity::error, where, error_->offset_bytes, error_->message, ""});
+    problems.push_back(to_problem(*error_, where));
   }
 
  private:
@@ -373,8 +374,7 @@ Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions
       } else if (auto taken = budget.take(*tensor.storage, info.size_bytes); !taken) {
         jobs.pop_back();
         within = false;
-        report.problems.push_back(
-            {to_string(taken.error().code), Severity::error, info.name, std::nullopt, taken.error().message, ""});
+        report.problems.push_back(to_problem(taken.error(), info.name));
       }
     }
     CKPT_CHECK(read_payloads(jobs, options.run));

@@ -14,11 +14,11 @@ std::vector<Unreadable> unreadable_members(const Checkpoint& checkpoint) {
   const bool arrays =
       checkpoint.format == Format::npz || checkpoint.format == Format::netcl || checkpoint.format == Format::npy_folder;
   if (!arrays) return out;
-  constexpr std::array kCodes = {ErrorCode::truncated, ErrorCode::corrupt, ErrorCode::unsupported,
-                                 ErrorCode::limit_exceeded, ErrorCode::checksum_mismatch};
+  constexpr std::array kCodes = {ProblemCode::truncated, ProblemCode::corrupt, ProblemCode::unsupported,
+                                 ProblemCode::limit_exceeded, ProblemCode::checksum_mismatch};
   for (const Problem& p : checkpoint.problems) {
     const bool unread = p.severity == Severity::error && p.where.ends_with(".npy") &&
-                        std::any_of(kCodes.begin(), kCodes.end(), [&](ErrorCode c) { return p.code == to_string(c); });
+                        std::find(kCodes.begin(), kCodes.end(), p.code) != kCodes.end();
     if (unread) out.push_back({p.where.substr(0, p.where.size() - 4), p.message});
   }
   return out;

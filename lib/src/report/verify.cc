@@ -143,28 +143,30 @@ std::string shape_text(std::span<const std::uint64_t> shape) { return fmt::forma
 
 void compare(const std::vector<ExpectedTensor>& expected, const Tree& tree, const std::vector<NamedTensor>& tensors,
              Problems& problems) {
-  auto add = [&](const char* code, const std::string& where, std::string message) {
-    problems.push_back({code, Severity::error, where, std::nullopt, std::move(message), ""});
+  auto add = [&](ProblemCode code, const std::string& where, std::string message) {
+    problems.push_back(make_problem(code, where, std::nullopt, std::move(message)));
   };
   std::unordered_map<std::string_view, ValueId> found;
   for (const NamedTensor& t : tensors) found.emplace(t.name, t.value);
   for (const ExpectedTensor& e : expected) {
     const auto it = found.find(e.name);
     if (it == found.end()) {
-      add("missing-tensor", e.name, fmt::format("expected {} {}, not in the file", e.dtype, shape_text(e.shape)));
+      add(ProblemCode::missing_tensor, e.name,
+          fmt::format("expected {} {}, not in the file", e.dtype, shape_text(e.shape)));
       continue;
     }
     const Tensor& t = tree.tensor(it->second);
     found.erase(it);
     if (t.shape != e.shape) {
-      add("shape-mismatch", e.name, fmt::format("shape {}, expected {}", shape_text(t.shape), shape_text(e.shape)));
+      add(ProblemCode::shape_mismatch, e.name,
+          fmt::format("shape {}, expected {}", shape_text(t.shape), shape_text(e.shape)));
     }
     if (!e.dtype.empty() && t.dtype.name() != e.dtype) {
-      add("dtype-mismatch", e.name, fmt::format("dtype {}, expected {}", t.dtype.name(), e.dtype));
+      add(ProblemCode::dtype_mismatch, e.name, fmt::format("dtype {}, expected {}", t.dtype.name(), e.dtype));
     }
   }
   for (const NamedTensor& t : tensors) {
-    if (found.contains(t.name)) add("unexpected-tensor", t.name, "not among the expected tensors");
+    if (found.contains(t.name)) add(ProblemCode::unexpected_tensor, t.name, "not among the expected tensors");
   }
 }
 
@@ -182,9 +184,9 @@ struct Work {
       if (storage != nullptr) return read_through(*storage);
       CKPT_TRY(const NotFinite count, scan_finite(*tensor));
       if (count.nan + count.inf > 0) {
-        problems.push_back(
-            {"not-finite", Severity::error, name, std::nullopt,
-             fmt::format("{} NaN and {} Inf among {} elements", count.nan, count.inf, tensor->num_elements()), ""});
+        problems.push_back(make_problem(
+            ProblemCode::not_finite, name, std::nullopt,
+            fmt::format("{} NaN and {} Inf among {} elements", count.nan, count.inf, tensor->num_elements())));
       }
       return {};
     });
@@ -213,10 +215,11 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   report.file_bytes = checkpoint.file_bytes;
   report.problems = std::move(checkpoint.problems);
   for (const Problem& p : report.problems) {
-    if (p.code == to_string(ErrorCode::io)) return fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}", p.message);
+    if (p.code == ProblemCode::io) return fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}", p.message);
   }
-  std::erase_if(report.problems,
-                [&](const Problem& p) { return p.code == "foreign-global" && matches_any(options.allow, p.global); });
+  std::erase_if(report.problems, [&](const Problem& p) {
+    return p.code == ProblemCode::foreign_global && matches_any(options.allow, p.global);
+  });
 
   auto listed = list_tensors(checkpoint, options.limits);
   if (!listed) report.problems.push_back(to_problem(listed.error()));
@@ -306,15 +309,30 @@ Result<std::vector<ExpectedTensor>> parse_expectations(const Tree& tree, ValueId
   return out;
 }
 
+/// Whether repair is of use against what has the code.
+bool is_damage(ProblemCode code) {
+  switch (code) {
+    case ProblemCode::truncated:
+    case ProblemCode::corrupt:
+    case ProblemCode::checksum_mismatch:
+    case ProblemCode::zip_end:
+    case ProblemCode::zip_count:
+    case ProblemCode::zip_local_differs:
+    case ProblemCode::zip_descriptor:
+    case ProblemCode::zip_overlap:
+    case ProblemCode::zip_gap:
+    case ProblemCode::zip_mark:
+    case ProblemCode::zip_prefix: return true;
+    default: return false;
+  }
+}
+
 /// Of what `open` opens, if need be.
 template <class Open>
 Result<VerifyReport> with_way_out(Result<VerifyReport> report, const Open& open) {
   if (!report) return report;
-  const bool damaged = std::any_of(report->problems.begin(), report->problems.end(), [](const Problem& p) {
-    return p.severity >= Severity::error &&
-           (p.code == to_string(ErrorCode::corrupt) || p.code.starts_with("zip-") ||
-            p.code == to_string(ErrorCode::truncated) || p.code == to_string(ErrorCode::checksum_mismatch));
-  });
+  const bool damaged = std::any_of(report->problems.begin(), report->problems.end(),
+                                   [](const Problem& p) { return p.severity >= Severity::error && is_damage(p.code); });
   if (!damaged) return report;
   const Result<SourcePtr> source = open();
   report->repairable = source && can_repair(**source);

@@ -12,6 +12,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "base/problem.h"
 #include "base/try.h"
 #include "model/dtype.h"
 
@@ -92,8 +93,8 @@ Result<void> round_trip(std::span<Travelling> group, const DeviceMemory& pool, c
     if (!same) {
       if (is_devices(same.error().code) && !failed) failed = same.error();
     } else if (!*same) {
-      report.problems.push_back({"device-mismatch", Severity::error, group[i].named->name, std::nullopt,
-                                 "came back from the device with other bits", ""});
+      report.problems.push_back(make_problem(ProblemCode::device_mismatch, group[i].named->name, std::nullopt,
+                                             "came back from the device with other bits"));
     } else {
       report.device_bytes += group[i].memory.size_bytes;
     }
@@ -108,8 +109,9 @@ Result<void> verify_on_device(const Tree& tree, std::span<const NamedTensor> ten
                               VerifyReport& report) {
   const Device& device = *options.device;
   const DeviceInfo& info = device.info();
-  const auto add = [&](const char* code, Severity severity, const std::string& where, std::string message) {
-    report.problems.push_back({code, severity, where, std::nullopt, std::move(message), ""});
+  const auto add = [&](ProblemCode code, const std::string& where, std::string message,
+                       std::optional<Severity> severity = {}) {
+    report.problems.push_back(make_problem(code, where, std::nullopt, std::move(message), severity));
   };
   std::vector<Travelling> all;
   std::set<ScalarType> told;
@@ -121,13 +123,14 @@ Result<void> verify_on_device(const Tree& tree, std::span<const NamedTensor> ten
     const Support support = support_of(t.dtype.type, info);
     if (support != Support::native && told.insert(t.dtype.type).second) {
       const bool lacking = support == Support::lacking;
-      add("device-dtype", lacking ? Severity::warning : Severity::note, named.name,
+      add(ProblemCode::device_dtype, named.name,
           fmt::format("{}: {} {}", info.name, lacking ? "its kernels cannot compute with" : "OpenCL has no type for",
-                      t.dtype.name()));
+                      t.dtype.name()),
+          lacking ? Severity::warning : Severity::note);
     }
     total += bytes;  // of tensors that are all in one file or expanded within limits: no overflow
     if (bytes > info.max_allocation_bytes) {
-      add("device-allocation", Severity::error, named.name,
+      add(ProblemCode::device_allocation, named.name,
           fmt::format("{} bytes, but a buffer of {} holds {}", bytes, info.name, info.max_allocation_bytes));
     } else if (bytes > 0) {
       largest = std::max(largest, bytes);
@@ -135,7 +138,7 @@ Result<void> verify_on_device(const Tree& tree, std::span<const NamedTensor> ten
     }
   }
   if (total > info.memory_bytes) {
-    add("device-memory", Severity::error, "",
+    add(ProblemCode::device_memory, "",
         fmt::format("its tensors are {} bytes, and {} has {}", total, info.name, info.memory_bytes));
   }
   if (all.empty()) return {};

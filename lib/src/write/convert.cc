@@ -432,7 +432,7 @@ Result<void> commit(OutputFile& file, std::uint64_t file_bytes, const fs::path& 
 /// A sidecar that is there and cannot be read is not "no metadata".
 Result<void> require_sidecar(const Checkpoint& in) {
   for (const Problem& p : in.problems) {
-    if (p.code == "sidecar-unread" || p.code == to_string(ErrorCode::io))
+    if (p.code == ProblemCode::sidecar_unread || p.code == ProblemCode::io)
       return with_way_out(fail_at(ErrorCode::io, p.where, p.offset_bytes, "{}", p.message),
                           "go on without it (`sidecar`)");
   }
@@ -453,8 +453,8 @@ Result<void> check_replacing(const Checkpoint& in, const fs::path& out, const Co
     return fail_at(ErrorCode::invalid_argument, first.name, std::nullopt,
                    "replacing the input would lose this ({}); write to another name", first.what);
   }
-  const bool several =
-      std::any_of(in.problems.begin(), in.problems.end(), [](const Problem& p) { return p.code == "several-pickles"; });
+  const bool several = std::any_of(in.problems.begin(), in.problems.end(),
+                                   [](const Problem& p) { return p.code == ProblemCode::several_pickles; });
   if (several)
     return fail(ErrorCode::invalid_argument,
                 "replacing the input would make one list of its several pickles; write to another name");

@@ -45,8 +45,8 @@ void forgive_dropped(Checkpoint& checkpoint, ValueId old_root) {
 }
 
 std::vector<LeftOut> left_behind(const Checkpoint& checkpoint) {
-  constexpr std::array<std::string_view, 6> kCodes = {"raw-member",     "foreign-member",   "not-npy",
-                                                      "trailing-bytes", "trailing-payload", "zip-prefix"};
+  constexpr std::array kCodes = {ProblemCode::raw_member,     ProblemCode::foreign_member,   ProblemCode::not_npy,
+                                 ProblemCode::trailing_bytes, ProblemCode::trailing_payload, ProblemCode::zip_prefix};
   std::vector<LeftOut> out;
   for (const Problem& p : checkpoint.problems) {
     if (std::find(kCodes.begin(), kCodes.end(), p.code) != kCodes.end()) out.push_back({p.where, p.message});

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/jobs.h"
+#include "base/problem.h"
 #include "base/try.h"
 #include "container/safetensors_header.h"
 #include "container/zip_scan.h"
@@ -57,10 +58,10 @@ Result<void> keep_pickles_that_parse(const SourcePtr& source, const ZipScan& sca
     report.kept.push_back(name);
     report.doubtful.push_back(name);
     std::erase_if(report.lost, [&](const RepairReport::Loss& l) { return l.member == name; });
-    report.problems.push_back({"doubtful-pickle", Severity::warning, name, m.member.header_offset,
-                               "its CRC-32 is wrong and it is a whole pickle: it is kept, and names, shapes and values "
-                               "in it may be changed",
-                               ""});
+    report.problems.push_back(
+        make_problem(ProblemCode::doubtful_pickle, name, m.member.header_offset,
+                     "its CRC-32 is wrong and it is a whole pickle: it is kept, and names, shapes and values "
+                     "in it may be changed"));
   }
   return {};
 }
@@ -76,8 +77,8 @@ void replace_torch_version(WritePlan& plan, RepairReport& report) {
   WritePart version;
   version.name = pickle->name.substr(0, pickle->name.size() - std::string_view("data.pkl").size()) + "version";
   version.head = "3\n";
-  report.problems.push_back(
-      {"torch-version", Severity::note, version.name, std::nullopt, "was lost and is written anew, as torch does", ""});
+  report.problems.push_back(make_problem(ProblemCode::torch_version, version.name, std::nullopt,
+                                         "was lost and is written anew, as torch does"));
   std::erase_if(report.lost, [&](const RepairReport::Loss& l) { return l.member == version.name; });
   plan.parts.push_back(std::move(version));
 }
@@ -165,9 +166,9 @@ Result<WritePlan> plan_tensors(const SourcePtr& in, const Limits& limits, Repair
     return fail_at(ErrorCode::corrupt, first.member, first.offset_bytes, "nothing is whole: {}", first.message);
   }
   if (found.unused_bytes > 0) {
-    report.problems.push_back({"trailing-bytes", Severity::warning, "", std::nullopt,
-                               fmt::format("{} bytes that are of no whole tensor are left out", found.unused_bytes),
-                               ""});
+    report.problems.push_back(
+        make_problem(ProblemCode::trailing_bytes, "", std::nullopt,
+                     fmt::format("{} bytes that are of no whole tensor are left out", found.unused_bytes)));
   }
   return std::move(found.plan);
 }
@@ -217,11 +218,10 @@ Result<RepairReport> rebuild(const SourcePtr& in, const fs::path& target, const 
     report.format = back->format;
     CKPT_CHECK(count_tensors(*back, options.limits, report));
   } else {
-    report.problems.push_back({to_string(back.error().code), Severity::error, back.error().member,
-                               back.error().offset_bytes, back.error().message, ""});
+    report.problems.push_back(to_problem(back.error()));
   }
   if (report.num_tensors == 0)
-    report.problems.push_back({"no-tensors", Severity::error, "", std::nullopt, "what is whole has no tensor", ""});
+    report.problems.push_back(make_problem(ProblemCode::no_tensors, "", std::nullopt, "what is whole has no tensor"));
   CKPT_CHECK(file.commit(report.file_bytes));
   return report;
 }

@@ -74,11 +74,11 @@ TEST_CASE("tar_directory: the end is two blocks of zeros, and nothing follows", 
   CHECK(problems.empty());
   REQUIRE(directory_of(whole + "x", &problems));
   REQUIRE(problems.size() == 1);
-  CHECK(problems[0].code == "trailing-bytes");
+  CHECK(problems[0].code == ProblemCode::trailing_bytes);
   problems.clear();
   REQUIRE(directory_of(whole.substr(0, 1024), &problems));
   REQUIRE(problems.size() == 1);
-  CHECK(problems[0].code == "truncated");
+  CHECK(problems[0].code == ProblemCode::truncated);
 }
 
 TEST_CASE("tar_directory: what is damaged ends the list and says why", "[container][hostile]") {

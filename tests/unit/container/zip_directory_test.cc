@@ -71,7 +71,7 @@ std::vector<std::string> findings(std::string_view bytes) {
   } else {
     codes.push_back(to_string(directory.error().code));
   }
-  for (const Problem& p : problems) codes.push_back(p.code);
+  for (const Problem& p : problems) codes.push_back(to_string(p.code));
   return codes;
 }
 

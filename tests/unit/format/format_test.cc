@@ -54,7 +54,7 @@ TEST_CASE("format: found by content, whatever the name; a wrong name is noted", 
     REQUIRE(checkpoint);
     CHECK(checkpoint->format == c.format);
     const bool noted = std::any_of(checkpoint->problems.begin(), checkpoint->problems.end(),
-                                   [](const Problem& p) { return p.code == std::string("extension-mismatch"); });
+                                   [](const Problem& p) { return p.code == ProblemCode::extension_mismatch; });
     CHECK(noted == c.noted);
   }
 }
@@ -129,7 +129,7 @@ TEST_CASE("format: a compressed file is read as what is in it", "[format]") {
   const auto rest = read(folder, "a.npy.gz", gz + "rest");
   REQUIRE(rest);
   REQUIRE(rest->problems.size() == 1);
-  CHECK(rest->problems[0].code == "trailing-bytes"s);
+  CHECK(rest->problems[0].code == ProblemCode::trailing_bytes);
   CHECK(read(folder, "a.gz", gz.substr(0, gz.size() - 9)).error().code == ErrorCode::truncated);
 }
 
@@ -162,7 +162,7 @@ TEST_CASE("format: GPT-SoVITS' mark over a zip's first bytes is seen through", "
   REQUIRE(c);
   CHECK(c->format == Format::torch);
   REQUIRE(c->problems.size() == 1);
-  CHECK(c->problems[0].code == "zip-mark"s);
+  CHECK(c->problems[0].code == ProblemCode::zip_mark);
 }
 
 TEST_CASE("format: torch.export's archive lists the weights that its JSON names", "[format][hostile]") {

@@ -65,8 +65,8 @@ std::string shown(std::string_view file) {
 std::string problems_of(const Checkpoint& checkpoint) {
   std::string out;
   for (const Problem& p : checkpoint.problems)
-    out += fmt::format("{} {} '{}' at {}: {}\n", to_string(p.severity), p.code, p.where, p.offset_bytes.value_or(999),
-                       p.message);
+    out += fmt::format("{} {} '{}' at {}: {}\n", to_string(p.severity), to_string(p.code), p.where,
+                       p.offset_bytes.value_or(999), p.message);
   return out;
 }
 
@@ -276,7 +276,7 @@ TEST_CASE("flax: known by content where nothing else matches", "[format][flax]")
     const auto got = open_checkpoint(folder.path / name);
     if (!got) return to_string(got.error().code);
     std::string out = to_string(got->format);
-    for (const Problem& p : got->problems) out += " " + p.code;
+    for (const Problem& p : got->problems) out += " "s + to_string(p.code);
     return out;
   };
   const std::string file = map({{"params", array({2}, "int8", "ab")}});

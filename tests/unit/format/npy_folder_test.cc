@@ -76,5 +76,5 @@ TEST_CASE("npy_folder: damage to one file is that file's problem", "[format][hos
   write_text(place / "__netcl_ckpt__.json", "{\"netcl-ckpt\":1");
   const auto back = open_checkpoint(place);
   REQUIRE(back);
-  CHECK(back->problems.back().code == std::string("bad-structure"));
+  CHECK(back->problems.back().code == ProblemCode::bad_structure);
 }

@@ -100,5 +100,5 @@ TEST_CASE("pickle_search: members that share their bytes do not multiply the wor
   const auto read = open_checkpoint(folder.path / "m.npz", {.thorough = true});
   REQUIRE(read);
   CHECK(std::any_of(read->problems.begin(), read->problems.end(),
-                    [](const Problem& p) { return p.code == "limit-exceeded"s; }));
+                    [](const Problem& p) { return p.code == ProblemCode::limit_exceeded; }));
 }

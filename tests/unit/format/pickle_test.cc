@@ -27,7 +27,7 @@ std::string text_of(const std::string& pickle) {
 std::vector<std::string> globals_of(const Checkpoint& c) {
   std::vector<std::string> out;
   for (const Problem& p : c.problems) {
-    if (!p.global.empty()) out.push_back(p.code + " " + p.global);
+    if (!p.global.empty()) out.push_back(to_string(p.code) + " "s + p.global);
   }
   return out;
 }
@@ -61,7 +61,7 @@ TEST_CASE("pickle: a global that is not known is a name, never a call", "[format
   const auto damaged = read("cposix\nsystem\n(S'x'\ntR\xff", true);
   REQUIRE(damaged);
   CHECK(globals_of(*damaged) == std::vector<std::string>{"unsafe-global posix.system"});
-  CHECK(damaged->problems.back().code == "corrupt");
+  CHECK(damaged->problems.back().code == ProblemCode::corrupt);
   CHECK_FALSE(read("cposix\nsystem\n(S'x'\ntR\xff"));
   // Behind STOP too.
   const auto second = read("N.cposix\nsystem\n(S'x'\ntR\xff", true);
@@ -116,7 +116,7 @@ TEST_CASE("pickle: arrays of ml_dtypes' types, as ml_dtypes 0.2 and 0.6 write th
   CHECK(text_of(array("int4", "<", 1, "8")) == "<tensor int4 (1) 38>");
   const auto too_long = read(array("bfloat16", "<", 4, "\x80\x3f\0\0"s));
   REQUIRE(too_long);
-  CHECK(too_long->problems.back().code == "unreadable-tensor");
+  CHECK(too_long->problems.back().code == ProblemCode::unreadable_tensor);
   CHECK(too_long->problems.back().severity == Severity::error);
   // NumPy's own under this module, and functions are strangers.
   for (const char* name : {"float32", "finfo"}) {
@@ -472,5 +472,5 @@ TEST_CASE("pickle: several pickles one after another are a list", "[format]") {
   const auto junk = read("\x80\x02K\x01.\xff\xff");
   REQUIRE(junk);
   CHECK(dump(junk->tree, junk->root) == "1");
-  CHECK(junk->problems[0].code == "trailing-bytes");
+  CHECK(junk->problems[0].code == ProblemCode::trailing_bytes);
 }

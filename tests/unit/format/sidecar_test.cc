@@ -29,7 +29,7 @@ Checkpoint with_sidecar(const std::filesystem::path& npz, const std::vector<std:
 
 std::string codes(const Checkpoint& c) {
   std::string out;
-  for (const Problem& p : c.problems) out += (out.empty() ? "" : " ") + p.code;
+  for (const Problem& p : c.problems) out += std::string(out.empty() ? "" : " ") + to_string(p.code);
   return out;
 }
 

@@ -51,7 +51,7 @@ TEST_CASE("stranger: an npz of no array is sound, with a warning, and never the 
     REQUIRE(report);
     CHECK(report->sound());
     REQUIRE_FALSE(report->problems.empty());
-    CHECK(report->problems.back().code == "no-arrays"s);
+    CHECK(report->problems.back().code == ProblemCode::no_arrays);
     CHECK(report->problems.back().severity == Severity::warning);
     CHECK_FALSE(peek_checkpoint(folder.path / "empty.npz", {}));
   }

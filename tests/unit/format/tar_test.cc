@@ -70,7 +70,7 @@ std::string problems_of(const std::string& bytes) {
   const auto c = read(bytes, true);
   if (!c) return to_string(c.error().code);
   std::string out;
-  for (const Problem& p : c->problems) out += p.code + (p.where.empty() ? "" : " " + p.where) + ";";
+  for (const Problem& p : c->problems) out += to_string(p.code) + (p.where.empty() ? "" : " " + p.where) + ";";
   return out;
 }
 

@@ -257,7 +257,7 @@ TEST_CASE("diff: names that repeat are paired in order", "[report]") {
 TEST_CASE("diff: refuses what would need a pickle's globals, unless tensors alone are asked for", "[report]") {
   Checkpoint a = checkpoint_of({{"w", floats({1})}});
   const Checkpoint b = checkpoint_of({{"w", floats({1})}});
-  a.problems.push_back({"unsafe-global", Severity::unsafe, "", 0, "os.system (not executed)", "os.system"});
+  a.problems.push_back({ProblemCode::unsafe_global, Severity::unsafe, "", 0, "os.system (not executed)", "os.system"});
   for (const bool swapped : {false, true}) {
     const auto report = swapped ? diff(b, a) : diff(a, b);
     REQUIRE_FALSE(report);

@@ -11,7 +11,7 @@ namespace {
 
 std::vector<std::string> codes(const VerifyReport& report) {
   std::vector<std::string> out;
-  for (const Problem& p : report.problems) out.push_back(p.code + " " + p.where);
+  for (const Problem& p : report.problems) out.push_back(std::string(to_string(p.code)) + " " + p.where);
   return out;
 }
 

@@ -72,7 +72,7 @@ TEST_CASE("verify: an I/O error in a payload is no finding, and inspect says so"
   const auto inspected = inspect(*opened, options);
   REQUIRE(inspected);
   REQUIRE(inspected->problems.size() == 1);
-  CHECK(inspected->problems[0].code == "io");
+  CHECK(inspected->problems[0].code == ProblemCode::io);
 }
 
 TEST_CASE("verify: many files at once are reported in their order, each once", "[report]") {

@@ -20,8 +20,8 @@ Checkpoint with_object(Severity severity) {
   const ValueId key = c.tree.add_string("args");
   entries.push_back({key, c.tree.add_opaque("proj.Config", {})});
   c.root = c.tree.add_dict(entries);
-  c.problems.push_back({severity == Severity::unsafe ? "unsafe-global" : "foreign-global", severity, "data.pkl",
-                        std::nullopt, "proj.Config (not executed)", "proj.Config"});
+  c.problems.push_back({severity == Severity::unsafe ? ProblemCode::unsafe_global : ProblemCode::foreign_global,
+                        severity, "data.pkl", std::nullopt, "proj.Config (not executed)", "proj.Config"});
   return c;
 }
 
@@ -49,7 +49,7 @@ TEST_CASE("convert: a selected member that cannot be read is an error that names
   const TemporaryFolder folder;
   Checkpoint c = checkpoint_of({{"w", ones()}});
   c.format = Format::npz;
-  c.problems.push_back({"corrupt", Severity::error, "bad.npy", std::nullopt, "no header", ""});
+  c.problems.push_back({ProblemCode::corrupt, Severity::error, "bad.npy", std::nullopt, "no header", ""});
   ConvertOptions options;
   const auto refused = convert(c, folder.path / "out.npz", options);
   REQUIRE_FALSE(refused);

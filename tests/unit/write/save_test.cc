@@ -111,7 +111,7 @@ TEST_CASE("save: netcl's pair is one commit", "[write]") {
     REQUIRE(again);
     CHECK(dump(again->checkpoint.tree, *again->config) == "{'lr': 0.2r}");
     REQUIRE(again->checkpoint.problems.size() == 1);
-    CHECK(again->checkpoint.problems[0].code == "stale-sidecar");
+    CHECK(again->checkpoint.problems[0].code == ProblemCode::stale_sidecar);
   }
 }
 
@@ -443,7 +443,7 @@ TEST_CASE("save: views that repeat what is stored thousands of times are listed,
   REQUIRE(listed);
   CHECK(listed->totals.num_tensors == 1);
   REQUIRE(listed->problems.size() == 1);
-  CHECK(listed->problems[0].code == "limit-exceeded");
+  CHECK(listed->problems[0].code == ProblemCode::limit_exceeded);
   const auto written = convert(c, folder.path / "a.npz");
   REQUIRE_FALSE(written);
   CHECK(written.error().code == ErrorCode::limit_exceeded);

@@ -18,6 +18,7 @@
 #include "render_human.h"
 #include "render_json.h"
 #include "write_options.h"
+#include "write_report.h"
 
 namespace netcl::ckpt::app {
 namespace {

@@ -30,21 +30,6 @@ struct Style {
   std::string green(std::string_view text) const { return (*this)("32", text); }
 };
 
-std::string plural(std::uint64_t n, const char* noun) {
-  return fmt::format("{} {}{}", grouped(n), noun, n == 1 ? "" : "s");
-}
-
-/// The start of an escaped text, at most `columns` wide.
-std::string shortened(std::string_view text, std::size_t columns) {
-  if (display_width(text) <= columns) return std::string(text);
-  std::size_t at = 0;
-  for (std::size_t seen = 0; at < text.size(); ++at) {
-    const bool starts = (static_cast<unsigned char>(text[at]) & 0xc0) != 0x80;
-    if (starts && ++seen == columns) break;
-  }
-  return std::string(text.substr(0, at)) + "…";
-}
-
 std::string ratio_text(std::uint64_t stored, std::uint64_t size) {
   return size == 0 ? "" : fmt::format("{:.1f} %", 100.0 * static_cast<double>(stored) / static_cast<double>(size));
 }
@@ -264,25 +249,6 @@ bool write_architecture(const Tree& tree, ValueId root, const Style& style, std:
 }
 
 }  // namespace
-
-std::string bytes_text(std::uint64_t bytes) {
-  if (bytes < 1000) return fmt::format("{} B", bytes);
-  constexpr std::array kUnits = {"kB", "MB", "GB", "TB", "PB", "EB"};
-  double value = static_cast<double>(bytes) / 1000;
-  std::size_t unit = 0;
-  for (; value >= 999.95 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
-  return fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
-std::string grouped(std::uint64_t n) {
-  std::string digits = std::to_string(n);
-  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ',');
-  return digits;
-}
-
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-  return shape.size() == 1 ? fmt::format("({},)", shape[0]) : fmt::format("({})", fmt::join(shape, ", "));
-}
 
 std::uint64_t num_elements(const TensorInfo& t) {
   return t.dtype.item_bytes == 0 ? 0 : t.size_bytes / t.dtype.item_bytes;

@@ -9,6 +9,7 @@
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/verify.h"
 #include "terminal.h"
+#include "text.h"
 
 namespace netcl::ckpt::app {
 
@@ -49,15 +50,6 @@ std::string change_text(const TensorDiff& t);
 
 /// A line for each tensor that differs, with a bar for how much it moved, and a summary.
 void render_human(const DiffReport& report, const DiffView& view, Output& out);
-
-/// "13.4 MB"
-std::string bytes_text(std::uint64_t bytes);
-
-/// "1,234,567"
-std::string grouped(std::uint64_t n);
-
-/// "(2, 3)"
-std::string shape_text(const std::vector<std::uint64_t>& shape);
 
 std::uint64_t num_elements(const TensorInfo& t);
 

@@ -64,7 +64,12 @@ Result<void> read(const std::string& folder) {
   if (auto done = save_params(numbered(params.targets), folder + "/back-params"); !done) return done;
   auto loaded = load_checkpoint(pair.named(kNames), folder + "/run.v2");  // beside netcl's run.json
   if (!loaded) return tl::make_unexpected(loaded.error());
-  if (!loaded->config) return fail(ErrorCode::corrupt, "no config");
+  if (!loaded->config) {
+    Error missing;
+    missing.code = ErrorCode::corrupt;
+    missing.message = "no config";
+    return tl::make_unexpected(std::move(missing));
+  }
   if (auto done = save_params(pair.named(kNames), folder + "/back-pair"); !done) return done;
   if (auto done = load_model(model.named(kLayerNames), folder + "/model.netcl"); !done)
     return tl::make_unexpected(done.error());

@@ -26,6 +26,11 @@ TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(path, ignored);
 }
 
+fs::path TemporaryFolder::write(std::string_view name, std::string_view bytes) const {
+  write_text(path / name, bytes);
+  return path / name;
+}
+
 std::size_t TemporaryFolder::num_files() const {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(path), {}));
 }

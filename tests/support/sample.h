@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "format/write_plan.h"
@@ -20,6 +21,9 @@ struct TemporaryFolder {
   ~TemporaryFolder();
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::filesystem::path operator/(std::string_view name) const { return path / name; }
+  /// Writes a file in it. Returns its path.
+  std::filesystem::path write(std::string_view name, std::string_view bytes) const;
   std::size_t num_files() const;
   std::filesystem::path path;
 };

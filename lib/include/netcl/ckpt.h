@@ -9,6 +9,7 @@
 #include "netcl/ckpt/directory.h"
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/expectations.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/load.h"

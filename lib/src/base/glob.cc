@@ -68,7 +68,7 @@ bool glob_match(std::string_view pattern, std::string_view text) {
   return true;
 }
 
-bool matches_any(const std::vector<std::string>& patterns, std::string_view text) {
+bool matches_any(std::span<const std::string> patterns, std::string_view text) {
   return std::any_of(patterns.begin(), patterns.end(),
                      [&](const std::string& pattern) { return glob_match(pattern, text); });
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +13,7 @@ namespace netcl::ckpt {
 bool glob_match(std::string_view pattern, std::string_view text);
 
 /// True if one of `patterns` matches.
-bool matches_any(const std::vector<std::string>& patterns, std::string_view text);
+bool matches_any(std::span<const std::string> patterns, std::string_view text);
 
 /// Which dotted names are meant: those that an include pattern matches, all if there is none, and no exclude pattern.
 /// Lifetime: borrows the patterns.

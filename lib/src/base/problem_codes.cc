@@ -147,4 +147,14 @@ const char* to_string(ProblemCode code) {
   return row < kKinds.size() ? kKinds[row].word : to_string(ProblemCode::internal);
 }
 
+const char* to_string(Severity severity) {
+  switch (severity) {
+    case Severity::note: return "note";
+    case Severity::warning: return "warning";
+    case Severity::error: return "error";
+    case Severity::unsafe: return "unsafe";
+  }
+  return "error";
+}
+
 }  // namespace netcl::ckpt

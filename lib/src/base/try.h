@@ -66,8 +66,7 @@ inline tl::unexpected<Error> with_way_out(tl::unexpected<Error> error, std::stri
 
 /// A file is in the way, and the caller did not ask for its replacement.
 inline tl::unexpected<Error> fail_exists(std::string file) {
-  return with_way_out(fail_in(std::move(file), ErrorCode::invalid_argument, "exists already"),
-                      "replace it (`replace`)");
+  return with_way_out(fail_in(std::move(file), ErrorCode::invalid_argument, "exists already"), "`replace` replaces it");
 }
 
 /// What the operating system refused, by its `errno`; `what` may be "".

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,7 +9,6 @@
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/source.h"
-#include "netcl/ckpt/storage.h"
 
 namespace netcl::ckpt {
 
@@ -46,38 +45,5 @@ Result<bool> looks_like_zip(const ByteSource& source);
 /// disagree. Findings that still allow listing go to `problems`.
 /// Errors: truncated, corrupt, limit_exceeded, unsupported (split archives), io.
 Result<ZipDirectoryPtr> read_zip_directory(const SourcePtr& source, const Limits& limits, Problems& problems);
-
-/// Resolves where the member's data begins, from its local header, and compares that header with the
-/// directory. One read. With `head`, the same read also returns up to `head_bytes` of what follows
-/// the local header (the stored bytes).
-struct ZipMemberData {
-  std::uint64_t offset_bytes = 0;
-  std::vector<std::byte> head;
-};
-Result<ZipMemberData> locate_zip_member(const SourcePtr& source, const ZipDirectory& directory, const ZipMember& member,
-                                        std::size_t head_bytes, Problems& problems);
-
-/// Whether a member's bytes are held to the CRC that the archive records.
-enum class Checksum : std::uint8_t { compared, ignored };
-
-/// The member's decoded bytes from `header_bytes` on, lazily; its reader inflates as far as asked
-/// and checks the CRC when read through, unless `checksum` is ignored. Methods other than stored and deflate go through
-/// libzip. `member` is one of `directory`. Errors: unsupported for a method that neither knows, encryption; corrupt
-/// where the claimed size is beyond DEFLATE's own bound of 1032 times the stored size + 64.
-Result<StoragePtr> zip_member_storage(const SourcePtr& source, const ZipDirectoryPtr& directory,
-                                      const ZipMember& member, std::uint64_t data_offset, std::uint64_t header_bytes,
-                                      Checksum checksum = Checksum::compared);
-
-/// The first `num_bytes` decoded bytes of a member, or all where it has fewer: out of `data.head` where
-/// that suffices, which costs no read.
-/// Errors: as the storage's reader.
-Result<std::vector<std::byte>> read_member_start(const ZipMember& member, const ZipMemberData& data,
-                                                 const StoragePtr& storage, std::uint64_t num_bytes);
-
-/// Cross-member checks for verify: overlaps, data descriptors, gaps, a second end record,
-/// duplicate, absolute and ".." names.
-/// `data_offsets`: where each member's data begins, 0 where that could not be found out.
-void check_zip_layout(const SourcePtr& source, const ZipDirectory& directory,
-                      std::span<const std::uint64_t> data_offsets, Problems& problems);
 
 }  // namespace netcl::ckpt

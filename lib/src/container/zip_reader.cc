@@ -2,7 +2,7 @@
 // archive over our ByteSource, through a callback, and the member by its place in the directory.
 //
 // Where NETCL_CKPT_LATE_LIBZIP is set, libzip is loaded when the first such member is met: with the libcrypto
-// that it needs it would make up a third of the program's start.
+// that it needs it would take as long to load as the program itself.
 #include "container/zip_reader.h"
 
 #include <zip.h>
@@ -169,7 +169,7 @@ class LibzipReader final : public StorageReader {
 
 bool libzip_decodes(std::uint16_t method) {
   // The youngest of the functions that are called here: where it is, all are.
-  const auto supported = LIBZIP(zip_compression_method_supported);
+  auto* supported = LIBZIP(zip_compression_method_supported);
   return supported != nullptr && supported(method, 0) != 0;
 }
 

@@ -23,6 +23,7 @@
 #include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
+#include "container/zip_member.h"
 #include "container/zip_records.h"
 
 namespace netcl::ckpt {
@@ -45,7 +46,7 @@ struct Record {
 };
 
 /// A record of the directory.
-struct Listed {
+struct DirectoryEntry {
   ZipMember member;
   std::uint64_t offset = 0;  // of the record
 };
@@ -173,7 +174,7 @@ class Scanner {
       listed_.push_back({std::move(*member), r.offset});
     }
     // The last directory of a file is its own; one before it may be of a zip among its members.
-    std::sort(listed_.begin(), listed_.end(), [](const Listed& a, const Listed& b) {
+    std::sort(listed_.begin(), listed_.end(), [](const DirectoryEntry& a, const DirectoryEntry& b) {
       return std::pair(a.member.header_offset, b.offset) < std::pair(b.member.header_offset, a.offset);
     });
     return {};
@@ -207,9 +208,10 @@ class Scanner {
     return it == records_.end() ? size_ : it->offset;
   }
 
-  const Listed* listed_at(std::uint64_t offset) const {
-    const auto it = std::lower_bound(listed_.begin(), listed_.end(), offset,
-                                     [](const Listed& l, std::uint64_t o) { return l.member.header_offset < o; });
+  const DirectoryEntry* listed_at(std::uint64_t offset) const {
+    const auto it =
+        std::lower_bound(listed_.begin(), listed_.end(), offset,
+                         [](const DirectoryEntry& l, std::uint64_t o) { return l.member.header_offset < o; });
     return it == listed_.end() || it->member.header_offset != offset ? nullptr : &*it;
   }
 
@@ -218,7 +220,7 @@ class Scanner {
     for (const Record& r : records_) {
       if (r.kind == RecordKind::local) places.push_back(r.offset);
     }
-    for (const Listed& l : listed_) places.push_back(l.member.header_offset);
+    for (const DirectoryEntry& l : listed_) places.push_back(l.member.header_offset);
     std::sort(places.begin(), places.end());
     places.erase(std::unique(places.begin(), places.end()), places.end());
     for (const std::uint64_t at : places) {
@@ -269,7 +271,7 @@ class Scanner {
   }
 
   /// Every reading of the records about the member at `at` that fits into the file, the likeliest first.
-  std::vector<Reading> readings(std::uint64_t at, const Local* local, const Listed* listed) const {
+  std::vector<Reading> readings(std::uint64_t at, const Local* local, const DirectoryEntry* listed) const {
     std::vector<Reading> out;
     auto add = [&](const Reading& r) {
       const bool fits = r.data_offset <= size_ && r.stored_bytes <= size_ - r.data_offset;
@@ -311,7 +313,7 @@ class Scanner {
 
   Result<void> try_member(std::uint64_t at) {
     CKPT_TRY(const auto local, read_local(at));
-    const Listed* listed = listed_at(at);
+    const DirectoryEntry* listed = listed_at(at);
     if (!local && listed == nullptr) return {};  // bytes of a tensor
     std::string fault;
     std::optional<Reading> doubtful;  // the first of which only the CRC is wrong
@@ -440,7 +442,7 @@ class Scanner {
   std::uint64_t readable_bytes_;
   std::uint64_t name_bytes_ = 0;
   std::vector<Record> records_;          // by offset
-  std::vector<Listed> listed_;           // by header_offset
+  std::vector<DirectoryEntry> listed_;   // by header_offset
   std::vector<Descriptor> descriptors_;  // by data_offset
   std::uint64_t covered_ = 0;            // what lies before belongs to a member that was seen
   ZipScan out_;

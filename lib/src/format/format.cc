@@ -14,9 +14,10 @@
 #include "container/npy_header.h"
 #include "container/safetensors_header.h"
 #include "container/tar_directory.h"
+#include "format/file_extension.h"
 #include "format/npy_folder.h"
+#include "format/other_files.h"
 #include "format/readers.h"
-#include "format/stranger.h"
 
 namespace netcl::ckpt {
 namespace {
@@ -101,30 +102,14 @@ constexpr std::array kFormats = {
     Row{Format::flax, [](Head) { return false; }, read_flax},  // guess() knows
 };
 
-const char* extension_format(const std::string& extension) {
-  static constexpr std::array<std::pair<std::string_view, const char*>, 9> kKnown = {{{".npz", "npz"},
-                                                                                      {".npy", "npy"},
-                                                                                      {".netcl", "netcl"},
-                                                                                      {".pkl", "pickle"},
-                                                                                      {".pickle", "pickle"},
-                                                                                      {".pt", "torch"},
-                                                                                      {".pth", "torch"},
-                                                                                      {".safetensors", "safetensors"},
-                                                                                      {".msgpack", "flax"}}};
-  for (const auto& [known, name] : kKnown) {
-    if (extension == known) return name;
-  }
-  return nullptr;
-}
-
 /// A note where the extension promises another format.
 void check_extension(const std::filesystem::path& path, Checkpoint& out) {
-  const char* promised = extension_format(path.extension().string());
-  if (promised == nullptr) return;
-  const std::string_view found = to_string(out.format);
-  if (!found.starts_with(promised)) {
-    out.problems.push_back(make_problem(ProblemCode::extension_mismatch, "", std::nullopt,
-                                        fmt::format("the name says {}, the content is {}", promised, found)));
+  const auto promised = format_of_extension(path);
+  const bool legacy = promised == Format::torch && out.format == Format::torch_legacy;
+  if (promised && *promised != out.format && !legacy) {
+    out.problems.push_back(
+        make_problem(ProblemCode::extension_mismatch, "", std::nullopt,
+                     fmt::format("the name says {}, the content is {}", to_string(*promised), to_string(out.format))));
   }
 }
 
@@ -139,12 +124,11 @@ Result<const Row*> guess(const SourcePtr& source, const std::filesystem::path& p
     out.problems.push_back(make_problem(ProblemCode::zip_prefix, "", 0, "something stands before the archive"));
     return row_of(Format::npz);
   }
-  if (const auto known = describe_stranger(head)) return fail(ErrorCode::unsupported, "{}", *known);
-  const char* promised = extension_format(path.extension().string());
-  const auto is_named = [&](std::string_view format) { return promised != nullptr && promised == format; };
-  const bool named_pickle = is_named("pickle");
+  if (const auto known = describe_other_file(head)) return fail(ErrorCode::unsupported, "{}", *known);
+  const auto promised = format_of_extension(path);
+  const bool named_pickle = promised == Format::pickle;
   // A list or an extension is no more than the name's word, and a text in a file of that name is still none of it.
-  if (is_named("flax") && static_cast<signed char>(head[0]) < 0) return row_of(Format::flax);
+  if (promised == Format::flax && static_cast<signed char>(head[0]) < 0) return row_of(Format::flax);
   if (has_flax_start(head) && !(named_pickle && head.size() == 1) && is_flax(source, options))
     return row_of(Format::flax);
   if (named_pickle || may_be_pickle(head)) {

@@ -8,9 +8,11 @@
 #include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
+#include "container/zip_layout.h"
+#include "container/zip_member.h"
 #include "format/npy.h"
+#include "format/other_files.h"
 #include "format/pickle_search.h"
-#include "format/stranger.h"
 #include "format/structure_decode.h"
 
 namespace netcl::ckpt {
@@ -60,7 +62,7 @@ class NpzReader {
       data_offsets[i] = start.data_offset;
       std::move(start.problems.begin(), start.problems.end(), std::back_inserter(out_.problems));
       if (options_.thorough && start.whole) out_.members.push_back({member.name, start.whole});
-      if (start.data_offset > 0) CKPT_CHECK(pickles_.look_at(member, start.data_offset, start.head));
+      if (start.data_offset > 0) CKPT_CHECK(pickles_.search(member, start.data_offset, start.head));
       auto done = start.outcome ? read_member(member, start) : start.outcome;
       start = {};
       if (done) continue;

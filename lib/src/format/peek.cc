@@ -8,8 +8,9 @@
 #include <array>
 
 #include "base/try.h"
+#include "container/zip_member.h"
 #include "format/npy.h"
-#include "format/stranger.h"
+#include "format/other_files.h"
 #include "format/structure.h"
 
 namespace netcl::ckpt {

@@ -10,6 +10,7 @@
 #include "base/problem.h"
 #include "base/try.h"
 #include "container/pickle_reader.h"
+#include "container/zip_member.h"
 #include "format/pickle_values.h"
 
 namespace netcl::ckpt {
@@ -47,15 +48,15 @@ Result<StoragePtr> PickleSearch::bytes_of(const ZipMember& member, std::uint64_t
   return zip_member_storage(source_, directory_, member, data_offset, 0, Checksum::ignored);
 }
 
-Result<void> PickleSearch::look_at(const ZipMember& member, std::uint64_t data_offset,
-                                   std::span<const std::byte> start) {
+Result<void> PickleSearch::search(const ZipMember& member, std::uint64_t data_offset,
+                                  std::span<const std::byte> start) {
   if (!is_marked(start) && !may_begin_unmarked(start)) return {};
   const auto bytes = bytes_of(member, data_offset);
   if (!bytes) return could_not_look(bytes.error().code) ? tl::make_unexpected(bytes.error()) : Result<void>();
-  return look_at(member.name, **bytes, start);
+  return search(member.name, **bytes, start);
 }
 
-Result<void> PickleSearch::look_at(const std::string& name, const Storage& bytes, std::span<const std::byte> start) {
+Result<void> PickleSearch::search(const std::string& name, const Storage& bytes, std::span<const std::byte> start) {
   if (is_marked(start)) return scan(name, bytes);
   if (!may_begin_unmarked(start)) return {};
   auto done = read(name, bytes, false);

@@ -18,13 +18,13 @@ class PickleSearch {
   /// Looks at a member whose data begins at `data_offset`. `start`: its first decoded bytes, two or more where it has
   /// them. A wrong CRC hides nothing: pickle.load has called by the time that zipfile compares it.
   /// Errors: io, out_of_memory; what is wrong with the member itself is a problem of the checkpoint, or its reader's.
-  Result<void> look_at(const ZipMember& member, std::uint64_t data_offset, std::span<const std::byte> start);
+  Result<void> search(const ZipMember& member, std::uint64_t data_offset, std::span<const std::byte> start);
 
   /// The same for a member that programs load as a pickle, whatever it begins with. Errors: likewise.
   Result<void> scan(const ZipMember& member, std::uint64_t data_offset);
 
   /// Both for a member whose decoded bytes are at hand.
-  Result<void> look_at(const std::string& name, const Storage& bytes, std::span<const std::byte> start);
+  Result<void> search(const std::string& name, const Storage& bytes, std::span<const std::byte> start);
   Result<void> scan(const std::string& name, const Storage& bytes);
 
  private:

@@ -20,9 +20,9 @@
 #include "base/text.h"
 #include "base/try.h"
 #include "container/tar_directory.h"
+#include "format/other_files.h"
 #include "format/pickle_search.h"
 #include "format/pickle_tensors.h"
-#include "format/stranger.h"
 #include "model/dtype.h"
 
 namespace netcl::ckpt {
@@ -41,13 +41,13 @@ bool is_torchs(const TarDirectory& directory) {
 }
 
 /// Finds a pickle in a member that nobody reads.
-Result<void> look_at(const SourcePtr& source, const TarMember& member, PickleSearch& pickles) {
+Result<void> search(const SourcePtr& source, const TarMember& member, PickleSearch& pickles) {
   if (member.kind == TarMember::Kind::folder) return {};
   std::array<std::byte, 16> start;
   const auto head = std::span(start).first(std::min<std::uint64_t>(start.size(), member.size_bytes));
   CKPT_CHECK(source->read_at(member.data_offset, head));
   const StoragePtr bytes = file_storage(source, member.data_offset, member.size_bytes);
-  return pickles.look_at(to_valid_utf8(member.name), *bytes, head);
+  return pickles.search(to_valid_utf8(member.name), *bytes, head);
 }
 
 class TorchTarReader {
@@ -162,7 +162,7 @@ class TorchTarReader {
       }
       if (m.kind == TarMember::Kind::file && options_.thorough)
         out_.members.push_back({name, file_storage(source_, m.data_offset, m.size_bytes)});
-      if (!counts) CKPT_CHECK(look_at(source_, m, pickles));
+      if (!counts) CKPT_CHECK(search(source_, m, pickles));
     }
     return {};
   }
@@ -346,7 +346,7 @@ Result<void> read_tar(const SourcePtr& source, const OpenOptions& options, Check
   const bool torchs = std::find(names.begin(), names.end(), "sys_info") != names.end();
   if (torchs && directory.damage) {
     PickleSearch pickles(source, nullptr, false, options, out);
-    for (const TarMember& m : directory.members) CKPT_CHECK(look_at(source, m, pickles));
+    for (const TarMember& m : directory.members) CKPT_CHECK(search(source, m, pickles));
     return tl::make_unexpected(*directory.damage);
   }
   return fail(ErrorCode::unsupported, "{}", describe_tar(names));

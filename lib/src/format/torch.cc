@@ -20,6 +20,8 @@
 #include "base/problem.h"
 #include "base/text.h"
 #include "base/try.h"
+#include "container/zip_layout.h"
+#include "container/zip_member.h"
 #include "format/pickle_search.h"
 #include "format/pickle_values.h"
 
@@ -374,7 +376,7 @@ class TorchZipReader {
     CKPT_TRY(const StoragePtr unchecked,
              zip_member_storage(source_, directory_, m, data.offset_bytes, 0, Checksum::ignored));
     CKPT_TRY(const auto start, read_member_start(m, data, unchecked, kStartBytes));
-    return pickles.look_at(m, data.offset_bytes, start);
+    return pickles.search(m, data.offset_bytes, start);
   }
 
   Result<std::string> read_text(const StoragePtr& storage) {

@@ -133,7 +133,7 @@ void count_decade(long double difference, std::array<std::uint64_t, kDecades>& d
 }
 
 /// One pair that is not finite in both.
-void count_strangers(bool a_finite, bool a_nan, bool b_finite, bool b_nan, PairFigures& figures) {
+void count_not_finite(bool a_finite, bool a_nan, bool b_finite, bool b_nan, PairFigures& figures) {
   if (a_finite) ++(b_nan ? figures.nan_appeared : figures.inf_appeared);
   if (b_finite) ++(a_nan ? figures.nan_vanished : figures.inf_vanished);
 }
@@ -152,8 +152,8 @@ template <class Bits>
     const std::uint64_t distance = u > v ? static_cast<Bits>(u - v) : static_cast<Bits>(v - u);
     const bool both_nan = (p >= nan) & (q >= nan);
     const bool same = both_nan ? equal_nan : x == y;
-    const std::uint64_t stranger = same ? 0 : kUnequal;
-    steps[i] = (p < inf) & (q < inf) ? distance : stranger;
+    const std::uint64_t unordered = same ? 0 : kUnequal;
+    steps[i] = (p < inf) & (q < inf) ? distance : unordered;
   }
 }
 
@@ -273,9 +273,9 @@ PairComparer::PairComparer(const DType& a, const DType& b, const Criterion& crit
   }
   const bool exact = fits_double(a.type) && fits_double(b.type);
   if (is_complex(a.type) || is_complex(b.type)) {
-    way_ = exact ? Way::complex_doubles : Way::complex_long_doubles;
+    arithmetic_ = exact ? Arithmetic::complex_doubles : Arithmetic::complex_long_doubles;
   } else {
-    way_ = exact ? Way::doubles : Way::long_doubles;
+    arithmetic_ = exact ? Arithmetic::doubles : Arithmetic::long_doubles;
   }
   has_ulp_ = a.type == b.type && !is_integer(a.type);
   identical_is_equal_ = a.type == b.type && (criterion.equal_nan || criterion.bitwise || is_integer(a.type));
@@ -311,12 +311,12 @@ void PairComparer::compare_chunk(const std::byte* a, const std::byte* b, std::si
 
 std::uint64_t PairComparer::compare_values(const std::byte* a, const std::byte* b, std::size_t n, std::uint64_t first,
                                            PairFigures& figures) const {
-  switch (way_) {
-    case Way::bytes: return 0;
-    case Way::doubles: return compare_doubles(a, b, n, first, figures);
-    case Way::long_doubles: return compare_each<long double, false>(a, b, n, first, figures);
-    case Way::complex_doubles: return compare_each<double, true>(a, b, n, first, figures);
-    case Way::complex_long_doubles: return compare_each<long double, true>(a, b, n, first, figures);
+  switch (arithmetic_) {
+    case Arithmetic::bytes: return 0;
+    case Arithmetic::doubles: return compare_doubles(a, b, n, first, figures);
+    case Arithmetic::long_doubles: return compare_each<long double, false>(a, b, n, first, figures);
+    case Arithmetic::complex_doubles: return compare_each<double, true>(a, b, n, first, figures);
+    case Arithmetic::complex_long_doubles: return compare_each<long double, true>(a, b, n, first, figures);
   }
   return 0;
 }
@@ -353,7 +353,7 @@ std::uint64_t PairComparer::compare_doubles(const std::byte* a, const std::byte*
   if (finite < n) {
     for (std::size_t i = 0; i < n; ++i) {
       if (!is_pair(i))
-        count_strangers(std::isfinite(x[i]), std::isnan(x[i]), std::isfinite(y[i]), std::isnan(y[i]), figures);
+        count_not_finite(std::isfinite(x[i]), std::isnan(x[i]), std::isfinite(y[i]), std::isnan(y[i]), figures);
     }
   }
   if (count_decades_) {
@@ -385,7 +385,7 @@ std::uint64_t PairComparer::compare_each(const std::byte* a, const std::byte* b,
     if (!finite(p) || !finite(q)) {
       const bool same = nan(p) && nan(q) ? criterion_.equal_nan : std::equal(p, p + kParts, q);
       differing += !same;
-      count_strangers(finite(p), nan(p), finite(q), nan(q), figures);
+      count_not_finite(finite(p), nan(p), finite(q), nan(q), figures);
       continue;
     }
     const Real imaginary_p = kComplex ? p[kParts - 1] : 0, imaginary_q = kComplex ? q[kParts - 1] : 0;
@@ -450,12 +450,12 @@ std::uint64_t PairComparer::count_unequal_bytes(const std::byte* a, const std::b
 }
 
 void PairComparer::add_identical(std::span<const std::byte> elements, PairFigures& figures) const {
-  if (way_ == Way::bytes || elements.empty()) return;
+  if (arithmetic_ == Arithmetic::bytes || elements.empty()) return;
   const std::size_t count = elements.size() / a_.item_bytes;
   for (std::size_t i = 0; i < count; i += kChunk) {
     const std::size_t n = std::min(kChunk, count - i);
     const std::byte* p = elements.data() + i * a_.item_bytes;
-    if (way_ == Way::doubles) {
+    if (arithmetic_ == Arithmetic::doubles) {
       alignas(64) double x[2 * kChunk];
       load_reals(a_.type, p, n, x);
       const std::size_t padding = pad(x, n);

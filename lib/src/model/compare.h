@@ -63,7 +63,7 @@ class PairComparer {
   /// `a` and `b` are comparable. `decades`: count those too.
   PairComparer(const DType& a, const DType& b, const Criterion& criterion, bool decades);
 
-  bool is_numeric() const { return way_ != Way::bytes; }
+  bool is_numeric() const { return arithmetic_ != Arithmetic::bytes; }
   /// The types are one floating-point type, real or complex.
   bool has_ulp() const { return has_ulp_; }
   /// Elements that are the same byte by byte are equal, too: not so where NaN is unequal to itself.
@@ -77,7 +77,7 @@ class PairComparer {
   void add_identical(std::span<const std::byte> elements, PairFigures& figures) const;
 
  private:
-  enum class Way { bytes, doubles, long_doubles, complex_doubles, complex_long_doubles };
+  enum class Arithmetic { bytes, doubles, long_doubles, complex_doubles, complex_long_doubles };
 
   void compare_chunk(const std::byte* a, const std::byte* b, std::size_t n, std::uint64_t first,
                      PairFigures& figures) const;
@@ -97,7 +97,7 @@ class PairComparer {
   DType b_;
   Criterion criterion_;
   bool count_decades_;
-  Way way_ = Way::bytes;
+  Arithmetic arithmetic_ = Arithmetic::bytes;
   bool has_ulp_ = false;
   bool identical_is_equal_ = true;
 };

@@ -517,9 +517,8 @@ std::vector<TensorRole> explain_roles(const Checkpoint& checkpoint, std::span<co
     const NamedTensor& t = tensors[i];
     const Tensor& tensor = tree.tensor(t.value);
     const auto decide = [&]() -> TensorRole {
-      const bool asked_for = std::any_of(optimizer_patterns.begin(), optimizer_patterns.end(),
-                                         [&](const std::string& p) { return glob_match(p, t.name); });
-      if (asked_for) return {Role::optimizer, "a pattern for optimizer state matches it", {}};
+      if (matches_any(optimizer_patterns, t.name))
+        return {Role::optimizer, "a pattern for optimizer state matches it", {}};
       // A flat file has one step to each tensor, and as many entries as tensors: nothing lies beside.
       const auto structural = t.path.size() > 1 ? structure.role_of(t.path) : std::nullopt;
       if (t.name == kArchitecture) return {Role::other, "it is the model's architecture", {}};

@@ -47,7 +47,7 @@ Result<void> refuse_unreadable(const std::vector<Unreadable>& tensors) {
     names += fmt::format("{}'{}' ({})", i == 0 ? "" : ", ", to_valid_utf8(tensors[i].name), tensors[i].why);
   if (tensors.size() > kMostNamed) names += fmt::format(" and {} more", tensors.size() - kMostNamed);
   return with_way_out(fail(ErrorCode::unsupported, "cannot read {} of the tensors: {}", tensors.size(), names),
-                      "leave them out (`exclude`)");
+                      "`exclude` leaves them out");
 }
 
 }  // namespace netcl::ckpt

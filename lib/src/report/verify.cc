@@ -21,6 +21,8 @@
 #include "base/try.h"
 #include "format/readers.h"
 #include "model/read_budget.h"
+#include "report/expectations.h"
+#include "report/finite.h"
 #include "report/verify_device.h"
 
 namespace netcl::ckpt {
@@ -52,122 +54,6 @@ Result<void> read_through(const Storage& storage) {
     at += n;
   } while (at < storage.size_bytes());
   return {};
-}
-
-struct NotFinite {
-  std::uint64_t nan = 0;
-  std::uint64_t inf = 0;
-};
-
-/// Counts by exponent bits: all ones is Inf where the mantissa is zero, else NaN.
-template <class Word>
-void count_words(std::span<const std::byte> bytes, Word exponent, Word mantissa, NotFinite& count) {
-  for (std::size_t i = 0; i + sizeof(Word) <= bytes.size(); i += sizeof(Word)) {
-    const Word w = load_le<Word>(bytes.data() + i);
-    const bool special = (w & exponent) == exponent;
-    count.nan += special && (w & mantissa) != 0;
-    count.inf += special && (w & mantissa) == 0;
-  }
-}
-
-/// x87: the integer bit is explicit, the fraction lies below it.
-void count_longdoubles(std::span<const std::byte> bytes, NotFinite& count) {
-  for (std::size_t i = 0; i + 16 <= bytes.size(); i += 16) {
-    if ((load_le<std::uint16_t>(bytes.data() + i + 8) & 0x7fff) != 0x7fff) continue;
-    const bool nan = (load_le<std::uint64_t>(bytes.data() + i) << 1) != 0;
-    count.nan += nan;
-    count.inf += !nan;
-  }
-}
-
-/// The one-byte floats have few special codes; 1 marks NaN, 2 Inf.
-void count_float8(ScalarType type, std::span<const std::byte> bytes, NotFinite& count) {
-  std::array<std::uint8_t, 256> kinds{};
-  switch (type) {
-    case ScalarType::float8_e4m3fn: kinds[0x7f] = kinds[0xff] = 1; break;
-    case ScalarType::float8_e5m2:
-      kinds[0x7c] = kinds[0xfc] = 2;
-      for (std::size_t m = 1; m < 4; ++m) kinds[0x7c + m] = kinds[0xfc + m] = 1;
-      break;
-    case ScalarType::float8_e4m3fnuz:
-    case ScalarType::float8_e5m2fnuz: kinds[0x80] = 1; break;
-    default: kinds[0xff] = 1; break;  // float8_e8m0fnu
-  }
-  for (std::byte b : bytes) {
-    count.nan += kinds[static_cast<std::uint8_t>(b)] == 1;
-    count.inf += kinds[static_cast<std::uint8_t>(b)] == 2;
-  }
-}
-
-/// False for a type that has neither NaN nor Inf.
-bool count_not_finite(ScalarType type, std::span<const std::byte> bytes, NotFinite& count) {
-  switch (type) {
-    case ScalarType::float16:
-    case ScalarType::complex32: count_words<std::uint16_t>(bytes, 0x7c00, 0x03ff, count); return true;
-    case ScalarType::bfloat16: count_words<std::uint16_t>(bytes, 0x7f80, 0x007f, count); return true;
-    case ScalarType::float32:
-    case ScalarType::complex64: count_words<std::uint32_t>(bytes, 0x7f800000, 0x007fffff, count); return true;
-    case ScalarType::float64:
-    case ScalarType::complex128:
-      count_words<std::uint64_t>(bytes, 0x7ff0000000000000, 0x000fffffffffffff, count);
-      return true;
-    case ScalarType::longdouble:
-    case ScalarType::clongdouble: count_longdoubles(bytes, count); return true;
-    case ScalarType::float8_e4m3fn:
-    case ScalarType::float8_e5m2:
-    case ScalarType::float8_e4m3fnuz:
-    case ScalarType::float8_e5m2fnuz:
-    case ScalarType::float8_e8m0fnu: count_float8(type, bytes, count); return true;
-    default: return false;
-  }
-}
-
-bool has_not_finite_codes(ScalarType type) {
-  NotFinite none;
-  return count_not_finite(type, {}, none);
-}
-
-Result<NotFinite> scan_finite(const Tensor& tensor) {
-  CKPT_TRY(auto reader, TensorReader::open(tensor));
-  const auto block = thread_buffer(kBlockBytes / tensor.dtype.item_bytes * tensor.dtype.item_bytes);
-  NotFinite count;
-  while (reader.remaining_bytes() > 0) {
-    const auto part = block.first(std::min<std::uint64_t>(block.size(), reader.remaining_bytes()));
-    CKPT_CHECK(reader.read(part));
-    count_not_finite(tensor.dtype.type, part, count);
-  }
-  return count;
-}
-
-std::string shape_text(std::span<const std::uint64_t> shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
-
-void compare(const std::vector<ExpectedTensor>& expected, const Tree& tree, const std::vector<NamedTensor>& tensors,
-             Problems& problems) {
-  auto add = [&](ProblemCode code, const std::string& where, std::string message) {
-    problems.push_back(make_problem(code, where, std::nullopt, std::move(message)));
-  };
-  std::unordered_map<std::string_view, ValueId> found;
-  for (const NamedTensor& t : tensors) found.emplace(t.name, t.value);
-  for (const ExpectedTensor& e : expected) {
-    const auto it = found.find(e.name);
-    if (it == found.end()) {
-      add(ProblemCode::missing_tensor, e.name,
-          fmt::format("expected {} {}, not in the file", e.dtype, shape_text(e.shape)));
-      continue;
-    }
-    const Tensor& t = tree.tensor(it->second);
-    found.erase(it);
-    if (t.shape != e.shape) {
-      add(ProblemCode::shape_mismatch, e.name,
-          fmt::format("shape {}, expected {}", shape_text(t.shape), shape_text(e.shape)));
-    }
-    if (!e.dtype.empty() && t.dtype.name() != e.dtype) {
-      add(ProblemCode::dtype_mismatch, e.name, fmt::format("dtype {}, expected {}", t.dtype.name(), e.dtype));
-    }
-  }
-  for (const NamedTensor& t : tensors) {
-    if (found.contains(t.name)) add(ProblemCode::unexpected_tensor, t.name, "not among the expected tensors");
-  }
 }
 
 /// One stored member to pull through its CRC, or one tensor to search for NaN and Inf.
@@ -225,7 +111,7 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
   if (!listed) report.problems.push_back(to_problem(listed.error()));
   const std::vector<NamedTensor> tensors = listed ? std::move(*listed) : std::vector<NamedTensor>();
   report.num_tensors = tensors.size();
-  if (options.expected) compare(*options.expected, checkpoint.tree, tensors, report.problems);
+  if (options.expected) compare_with_expected(*options.expected, checkpoint.tree, tensors, report.problems);
 
   std::vector<Work> work;
   ReadBudget budget(checkpoint.file_bytes);
@@ -264,49 +150,6 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
     CKPT_CHECK(verify_on_device(checkpoint.tree, tensors, options, report));
   }
   return report;
-}
-
-Result<ExpectedTensor> parse_expected(const Tree& tree, std::string_view name, ValueId value) {
-  ExpectedTensor out;
-  out.name = name;
-  ValueId shape = value;
-  if (tree.kind(value) == ValueKind::dict) {
-    const auto* dtype = tree.find(value, "dtype");
-    if (dtype != nullptr && tree.kind(dtype->value) == ValueKind::string) out.dtype = tree.text(dtype->value);
-    const auto* entry = tree.find(value, "shape");
-    if (entry == nullptr) return fail(ErrorCode::corrupt, "'{}' has no shape", name);
-    shape = entry->value;
-  }
-  if (tree.kind(shape) != ValueKind::list) return fail(ErrorCode::corrupt, "the shape of '{}' is not a list", name);
-  for (ValueId d : tree.items(shape)) {
-    if (tree.kind(d) != ValueKind::integer || tree.integer(d) < 0) {
-      return fail(ErrorCode::corrupt, "the shape of '{}' holds something other than sizes", name);
-    }
-    out.shape.push_back(static_cast<std::uint64_t>(tree.integer(d)));
-  }
-  return out;
-}
-
-Result<std::vector<ExpectedTensor>> parse_expectations(const Tree& tree, ValueId root) {
-  if (tree.kind(root) != ValueKind::dict) return fail(ErrorCode::corrupt, "not an object from tensor name to shape");
-  std::vector<ExpectedTensor> out;
-  const auto* tensors = tree.find(root, "tensors");
-  if (tree.find(root, "schema") != nullptr && tensors != nullptr && tree.kind(tensors->value) == ValueKind::list) {
-    for (ValueId t : tree.items(tensors->value)) {
-      const auto* name = tree.find(t, "name");
-      if (name == nullptr || tree.kind(name->value) != ValueKind::string) {
-        return fail(ErrorCode::corrupt, "a tensor has no name");
-      }
-      CKPT_TRY(auto expected, parse_expected(tree, tree.text(name->value), t));
-      out.push_back(std::move(expected));
-    }
-    return out;
-  }
-  for (const Tree::Entry& e : tree.entries(root)) {
-    CKPT_TRY(auto expected, parse_expected(tree, tree.text(e.key), e.value));
-    out.push_back(std::move(expected));
-  }
-  return out;
 }
 
 /// Whether repair is of use against what has the code.
@@ -392,25 +235,6 @@ Result<void> verify_all(std::span<const std::string> paths, const VerifyOptions&
         done(paths[next], std::move(it->second));
     });
     return {};
-  });
-}
-
-Result<std::vector<ExpectedTensor>> expectations_of(const Checkpoint& checkpoint, const Limits& limits) {
-  return guarded([&]() -> Result<std::vector<ExpectedTensor>> {
-    CKPT_TRY(const auto tensors, list_tensors(checkpoint, limits));
-    std::vector<ExpectedTensor> out;
-    for (const NamedTensor& t : tensors) {
-      const Tensor& tensor = checkpoint.tree.tensor(t.value);
-      out.push_back({t.name, tensor.dtype.name(), tensor.shape});
-    }
-    return out;
-  });
-}
-
-Result<std::vector<ExpectedTensor>> read_expectations(const std::filesystem::path& path, const Limits& limits) {
-  return guarded([&]() -> Result<std::vector<ExpectedTensor>> {
-    CKPT_TRY(const JsonFile json, read_json_file(path, limits));
-    return in_file(parse_expectations(json.tree, json.root), path.string());
   });
 }
 

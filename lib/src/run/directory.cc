@@ -7,7 +7,7 @@
 #include "base/try.h"
 #include "format/readers.h"
 #include "io/directory_lock.h"
-#include "run/look.h"
+#include "run/check.h"
 #include "run/prune.h"
 #include "run/retention.h"
 #include "run/scan.h"
@@ -21,8 +21,8 @@ Result<LatestReport> best_of(std::vector<CheckpointInfo> list, const LatestOptio
   ScanOptions quick = options.scan;
   quick.check = Check::quick;
   quick.values = true;
-  look_at_all(list, quick);
-  CKPT_CHECK(require_looks(list));
+  check_checkpoints(list, quick);
+  CKPT_CHECK(require_checked(list));
   std::reverse(list.begin(), list.end());  // of equal ones the newest
   LatestReport report;
   std::vector<CheckpointInfo> candidates;
@@ -38,8 +38,8 @@ Result<LatestReport> best_of(std::vector<CheckpointInfo> list, const LatestOptio
   });
   for (CheckpointInfo& info : candidates) {
     if (options.scan.check == Check::full) {
-      look_at(info, options.scan);
-      CKPT_CHECK(require_looks({&info, 1}));
+      check_checkpoint(info, options.scan);
+      CKPT_CHECK(require_checked({&info, 1}));
     }
     if (info.validity == Validity::valid) {
       report.found = std::move(info);
@@ -69,7 +69,7 @@ const char* to_string(Validity validity) {
 Result<std::vector<CheckpointInfo>> list_checkpoints(const fs::path& directory, const ScanOptions& options) {
   return guarded([&]() -> Result<std::vector<CheckpointInfo>> {
     CKPT_TRY(auto list, scan_checkpoints(directory, options, nullptr));
-    look_at_all(list, options);
+    check_checkpoints(list, options);
     for (CheckpointInfo& info : list) {
       std::error_code ignored;
       const fs::path sidecar = info.is_folder ? fs::path() : find_sidecar(info.path);
@@ -108,8 +108,8 @@ Result<LatestReport> latest_checkpoint(const fs::path& directory, const LatestOp
     for (; !list.empty(); list.pop_back()) {
       CheckpointInfo& info = list.back();
       if (!options.any) {
-        look_at(info, options.scan);
-        CKPT_CHECK(require_looks({&info, 1}));
+        check_checkpoint(info, options.scan);
+        CKPT_CHECK(require_checked({&info, 1}));
       }
       if (options.any || info.validity == Validity::valid) {
         report.by_time = info.numbered_by == NumberedBy::nothing && unnumbered > 1;

@@ -1,5 +1,5 @@
 // The checkpoints of a run. What makes it safe lies elsewhere: one file is replaced in one step
-// (io/output_file), order and validity come from the directory (scan.cc, look.cc), the rules only ever keep
+// (io/output_file), order and validity come from the directory (scan.cc, check.cc), the rules only ever keep
 // (retention.cc), and the kernel's lock ends with its holder (io/directory_lock). Here they are put in order:
 // first the new one is durable, then old ones go.
 #include "netcl/ckpt/manager.h"

@@ -10,7 +10,7 @@
 #include "base/try.h"
 #include "format/readers.h"
 #include "netcl/ckpt/manifest.h"
-#include "run/look.h"
+#include "run/check.h"
 #include "run/retention.h"
 #include "run/scan.h"
 
@@ -77,8 +77,8 @@ Result<PruneReport> prune_held(const fs::path& directory, const PruneOptions& op
     if (scanning.check == Check::none) scanning.check = Check::quick;
     scanning.values = options.retention.keep_best || index != nullptr;
     CKPT_TRY(auto list, scan_checkpoints(directory, scanning, &linked));
-    look_at_all(list, scanning, index);
-    CKPT_CHECK(require_looks(list));
+    check_checkpoints(list, scanning, index);
+    CKPT_CHECK(require_checked(list));
     if (options.remove) CKPT_CHECK(remove_rests(directory));
 
     const auto verdicts = apply_retention(list, options.retention);

@@ -43,7 +43,7 @@ std::vector<RetentionGroup> group(std::span<const CheckpointInfo> list, Numbered
   return groups;
 }
 
-void judge(std::vector<RetentionGroup>& groups, const Retention& retention, std::vector<RetentionVerdict>& verdicts) {
+void decide(std::vector<RetentionGroup>& groups, const Retention& retention, std::vector<RetentionVerdict>& verdicts) {
   std::size_t newest_valid = groups.size(), best = groups.size();
   for (std::size_t i = 0; i < groups.size(); ++i) {
     if (groups[i].valid) newest_valid = i;
@@ -97,7 +97,7 @@ std::vector<RetentionVerdict> apply_retention(std::span<const CheckpointInfo> ch
   }
   for (const NumberedBy by : {NumberedBy::number, NumberedBy::epoch, NumberedBy::step}) {
     std::vector<RetentionGroup> groups = group(checkpoints, by, retention);
-    judge(groups, retention, verdicts);
+    decide(groups, retention, verdicts);
   }
   return verdicts;
 }

@@ -6,7 +6,6 @@
 #include <charconv>
 #include <iterator>
 #include <map>
-#include <mutex>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -28,9 +27,9 @@
 #include "model/tree_walk.h"
 #include "netcl/ckpt/open.h"
 #include "netcl/ckpt/output_file.h"
-#include "report/diff_metadata.h"
 #include "report/unreadable.h"
 #include "write/left_out.h"
+#include "write/read_back.h"
 #include "write/write_file.h"
 #include "write/write_folder.h"
 
@@ -44,10 +43,9 @@ Result<Format> target_format(const fs::path& out, const ConvertOptions& options)
   const bool folder = !options.sink && (!out.has_filename() || fs::is_directory(out, ignored));
   if (folder && (!options.to || *options.to == Format::npy)) return Format::npy_folder;
   if (options.to) return *options.to;
-  if (const auto format = written_format(out)) return *format;
-  if (out.extension() == ".msgpack") return Format::flax;  // plan_for says what to use
+  if (const auto format = format_of_extension(out)) return *format;  // of one that is only read, plan_for says so
   return with_way_out(fail(ErrorCode::invalid_argument, "cannot tell the format from '{}'", out.filename().string()),
-                      "say it (`to`), or end a folder's name with '/'");
+                      "say it with `to`, or end a folder's name with '/'");
 }
 
 Result<void> apply_rules(Checkpoint& checkpoint, const ConvertOptions& options,
@@ -285,101 +283,10 @@ Result<WritePlan> plan_for(Format format, const Checkpoint& checkpoint, const La
     case Format::torch: return plan_torch(checkpoint, layout);
     case Format::flax:
       return with_way_out(fail(ErrorCode::unsupported, "Flax's msgpack is read, not written"),
-                          "write safetensors, npz, pickle or torch (`to`)");
+                          "use `to` safetensors, npz, pickle or torch");
     case Format::torch_legacy: break;
   }
-  return with_way_out(fail(ErrorCode::unsupported, "torch's legacy format is read, not written"), "write torch (`to`)");
-}
-
-Result<void> compare(const Tensor& a, const Tensor& b, bool payloads) {
-  const auto differs = [] { return fail(ErrorCode::internal, "what was written differs from what was read"); };
-  if (a.shape != b.shape || a.size_bytes() != b.size_bytes()) return differs();
-  if (!a.storage || !b.storage || !payloads) return {};
-  CKPT_TRY(auto left, TensorReader::open(a));
-  CKPT_TRY(auto right, TensorReader::open(b));
-  const std::uint64_t item = std::max<std::uint64_t>(a.dtype.item_bytes, 1);
-  const std::size_t block =
-      std::min(std::max<std::uint64_t>((std::uint64_t{1} << 20) / item, 1) * item, left.remaining_bytes());
-  std::vector<std::byte> x(block), y(block);
-  while (left.remaining_bytes() > 0) {
-    const std::size_t n = std::min<std::uint64_t>(block, left.remaining_bytes());
-    CKPT_CHECK(left.read(std::span(x).first(n)));
-    CKPT_CHECK(right.read(std::span(y).first(n)));
-    if (!std::equal(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(n), y.begin())) return differs();
-  }
-  return {};
-}
-
-/// Every value of `from` that is no tensor is there again. A format may add values of its own.
-Result<void> verify_values(const Checkpoint& back, const Checkpoint& from, const Limits& limits) {
-  DiffReport report;
-  const std::vector<std::string> none;
-  const NameFilter everything{none, none};
-  Criterion exact;
-  exact.bitwise = true;
-  CKPT_CHECK(diff_metadata(from, back, exact, everything, limits, report));
-  for (const MetadataDiff& d : report.metadata) {
-    if (d.a) {
-      return fail_at(ErrorCode::unsupported, d.path, std::nullopt, "what was written reads back as {} instead of {}",
-                     d.b.value_or("nothing"), *d.a);
-    }
-  }
-  return {};
-}
-
-/// What its own reader says of what was written, before it takes anybody's place.
-Result<void> accepted(const Result<Checkpoint>& back, const Checkpoint& from) {
-  if (!back) {
-    Error error = back.error();
-    error.message = "what was written cannot be read back: " + error.message;
-    return tl::make_unexpected(std::move(error));
-  }
-  const auto was_there = [&](const Problem& p) {
-    return std::any_of(from.problems.begin(), from.problems.end(), [&](const Problem& q) { return q.code == p.code; });
-  };
-  for (const Problem& p : back->problems) {
-    if (p.severity < Severity::error || was_there(p)) continue;
-    return fail_at(ErrorCode::unsupported, p.where, p.offset_bytes, "what was written cannot be read back: {}",
-                   p.message);
-  }
-  return {};
-}
-
-/// Compares every value of what was written with what it was made from, and every tensor: its name and shape, with
-/// --verify its elements too. So no writer needs to know its reader's limits, and none reports success for what the
-/// reader refuses.
-Result<void> verify_written(const Result<Checkpoint>& read, const Checkpoint& from, const ConvertOptions& options) {
-  CKPT_CHECK(accepted(read, from));
-  const Checkpoint& back = *read;
-  CKPT_TRY(const auto expected, list_tensors(from, options.limits));
-  CKPT_TRY(const auto found, list_tensors(back, options.limits));
-  // By name: safetensors lists its tensors as they lie, which is by size.
-  std::unordered_map<std::string_view, ValueId> by_name;
-  for (const NamedTensor& t : found) by_name.emplace(t.name, t.value);
-  std::mutex mutex;
-  std::optional<Error> first;
-  parallel_for(thread_count(options.run.jobs), expected.size(), [&](std::size_t i) {
-    auto it = by_name.find(expected[i].name);
-    // An npy has no name for its array, and npz calls one without a name arr_0.
-    if (it == by_name.end() && expected.size() == 1) it = by_name.begin();
-    const Result<void> same = guarded([&]() -> Result<void> {
-      if (it == by_name.end())
-        return with_way_out(fail(ErrorCode::unsupported, "what was written reads back without this tensor"),
-                            "rename it (`renames`)");
-      return compare(from.tree.tensor(expected[i].value), back.tree.tensor(it->second), options.verify);
-    });
-    if (same) return;
-    const std::lock_guard lock(mutex);
-    if (!first) {
-      first = same.error();
-      first->member = expected[i].name;
-    }
-  });
-  if (first) return tl::make_unexpected(*first);
-  if (found.size() != expected.size()) {
-    return fail(ErrorCode::internal, "{} tensors were written, {} are read back", expected.size(), found.size());
-  }
-  return verify_values(back, from, options.limits);
+  return with_way_out(fail(ErrorCode::unsupported, "torch's legacy format is read, not written"), "use `to` torch");
 }
 
 Result<void> drain(const SourcePtr& written, const ConvertOptions& options) {
@@ -404,7 +311,7 @@ Result<bool> is_earlier_sidecar(const fs::path& path) {
 tl::unexpected<Error> not_ours(const fs::path& path) {
   return with_way_out(fail_in(path.string(), ErrorCode::invalid_argument,
                               "is in the way of the sidecar and no sidecar itself, so it is not replaced"),
-                      "move it away, or keep the metadata inside the npz (`embed_sidecar`)");
+                      "move it away, or keep the metadata inside the npz with `embed_sidecar`");
 }
 
 /// Puts the file in place, and then the sidecar; or removes the one that an earlier checkpoint left (`stale`). The npz
@@ -461,148 +368,190 @@ Result<void> check_replacing(const Checkpoint& in, const fs::path& out, const Co
   return {};
 }
 
-Result<ConvertReport> convert_opened(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
-  CKPT_CHECK(check_roots(in));
-  ConvertReport report;
-  report.path = out.string();
-  report.source_bytes = in.file_bytes;
-  CKPT_TRY(report.format, target_format(out, options));
-  CKPT_CHECK(require_sidecar(in));
-  report.left_out = left_behind(in);
-  CKPT_CHECK(check_replacing(in, out, report, options));
-  const ValueId old_root = in.root;
-  CKPT_CHECK(narrow(in, options));
-  auto overflows = std::make_shared<OverflowCount>(0);
-  CKPT_CHECK(apply_rules(in, options, overflows));
-  if (options.tensors_only) CKPT_CHECK(flatten(in, options.limits));
-  forgive_dropped(in, old_root);
-  if (!options.drop_unsafe) {
-    CKPT_CHECK(refuse_unsafe(in.problems, "write the rest without it (`drop_unsafe`)"));
-  }
-  CKPT_TRY(auto opaque, leave_out_opaque(in, options.limits));
-  report.left_out.insert(report.left_out.end(), std::make_move_iterator(opaque.begin()),
-                         std::make_move_iterator(opaque.end()));
-  if (!report.left_out.empty() && report.left_out[0].name.empty() && !contains_tensor(in.tree, in.root)[in.root])
-    return fail(ErrorCode::unsupported, "the whole of it is {}, which is not known here: nothing is left to write",
-                report.left_out[0].what);
-  if (options.strict && !report.left_out.empty()) {
-    const LeftOut& first = report.left_out[0];
-    return with_way_out(
-        fail_at(ErrorCode::unsupported, first.name, std::nullopt, "this would be left out ({})", first.what),
-        "`strict` refuses that");
-  }
-  CKPT_TRY(const auto unread, unreadable(in, options));
-  CKPT_CHECK(refuse_unreadable(unread));
-  CKPT_CHECK(place_architecture(in, report.format));
-  place_format(in, report.format);
-  place_scalars(in.tree, report.format);
-  CKPT_CHECK(share(in, options, report));
+/// One conversion, step by step: each changes what the checkpoint is, until it is what the target can hold.
+class Conversion {
+ public:
+  Conversion(Checkpoint in, const fs::path& out, const ConvertOptions& options)
+      : in_(std::move(in)), out_(out), options_(options) {}
 
-  const bool npz = report.format == Format::npz || report.format == Format::netcl;
-  std::optional<std::string> sidecar;
-  const fs::path beside = fs::path(out).replace_extension(".json");
-  const fs::path earlier = options.sink ? fs::path() : find_sidecar(out);  // perhaps one whose name netcl shortened
-  CKPT_TRY(const bool has_sidecar, npz ? is_earlier_sidecar(earlier) : Result<bool>(false));
-  const bool stale = has_sidecar && earlier == beside;
-  if (stale && !options.replace) {
-    return with_way_out(
-        fail_in(beside.string(), ErrorCode::invalid_argument, "is the sidecar of an earlier checkpoint"),
-        "replace it (`replace`)");
+  Result<ConvertReport> run() {
+    CKPT_CHECK(check_roots(in_));
+    report_.path = out_.string();
+    report_.source_bytes = in_.file_bytes;
+    CKPT_TRY(report_.format, target_format(out_, options_));
+    CKPT_CHECK(require_sidecar(in_));
+    report_.left_out = left_behind(in_);
+    CKPT_CHECK(check_replacing(in_, out_, report_, options_));
+    CKPT_CHECK(select());
+    CKPT_CHECK(leave_out());
+    CKPT_CHECK(fit_to_format());
+    CKPT_TRY(const Sidecar sidecar, plan_sidecar());
+    LayoutOptions layout;
+    layout.no_sidecar = sidecar.has_earlier;
+    layout.compression = options_.compression;
+    layout.compact = options_.compact;
+    CKPT_TRY(WritePlan plan, plan_for(report_.format, in_, layout));
+    CKPT_CHECK(count_tensors());
+    if (options_.dry_run) {
+      for (const WritePart& part : plan.parts) report_.file_bytes += part.size_bytes();
+    } else if (report_.format == Format::npy_folder) {
+      CKPT_CHECK(write_as_folder(std::move(plan)));
+    } else {
+      CKPT_CHECK(write_as_file(std::move(plan), sidecar));
+    }
+    return std::move(report_);
   }
-  if (npz && is_sidecar(in) && !options.embed_sidecar && !options.sink) {
-    CKPT_TRY(sidecar, to_plain_json(in.tree, in.attributes));
-    report.sidecar = beside.string();
+
+ private:
+  /// netcl's `.json` beside an npz: the one to write, and what an earlier checkpoint left there.
+  struct Sidecar {
+    fs::path path;
+    std::optional<std::string> text;
+    bool has_earlier = false;  // under this name, or one that netcl shortened
+    bool is_stale = false;     // the earlier one has this name
+  };
+
+  /// Takes what was asked for, under the names and as the types that were asked for.
+  Result<void> select() {
+    const ValueId old_root = in_.root;
+    CKPT_CHECK(narrow(in_, options_));
+    CKPT_CHECK(apply_rules(in_, options_, overflows_));
+    if (options_.tensors_only) CKPT_CHECK(flatten(in_, options_.limits));
+    remove_dropped_problems(in_, old_root);
+    return {};
+  }
+
+  /// What no writer carries over goes, as far as that is allowed; what cannot be read is refused.
+  Result<void> leave_out() {
+    if (!options_.drop_unsafe) CKPT_CHECK(refuse_unsafe(in_.problems, "`drop_unsafe` writes the rest without it"));
+    CKPT_TRY(auto opaque, leave_out_opaque(in_, options_.limits));
+    auto& left_out = report_.left_out;
+    left_out.insert(left_out.end(), std::make_move_iterator(opaque.begin()), std::make_move_iterator(opaque.end()));
+    if (!left_out.empty() && left_out[0].name.empty() && !contains_tensor(in_.tree, in_.root)[in_.root])
+      return fail(ErrorCode::unsupported, "the whole of it is {}, which is not known here: nothing is left to write",
+                  left_out[0].what);
+    if (options_.strict && !left_out.empty())
+      return with_way_out(fail_at(ErrorCode::unsupported, left_out[0].name, std::nullopt, "this would be left out ({})",
+                                  left_out[0].what),
+                          "`strict` refuses that");
+    CKPT_TRY(const auto unread, unreadable(in_, options_));
+    return refuse_unreadable(unread);
+  }
+
+  Result<void> fit_to_format() {
+    CKPT_CHECK(place_architecture(in_, report_.format));
+    place_format(in_, report_.format);
+    place_scalars(in_.tree, report_.format);
+    return share(in_, options_, report_);
+  }
+
+  Result<Sidecar> plan_sidecar() {
+    Sidecar sidecar;
+    sidecar.path = fs::path(out_).replace_extension(".json");
+    if (report_.format != Format::npz && report_.format != Format::netcl) return sidecar;
+    const fs::path earlier = options_.sink ? fs::path() : find_sidecar(out_);
+    CKPT_TRY(sidecar.has_earlier, is_earlier_sidecar(earlier));
+    sidecar.is_stale = sidecar.has_earlier && earlier == sidecar.path;
+    if (sidecar.is_stale && !options_.replace)
+      return with_way_out(
+          fail_in(earlier.string(), ErrorCode::invalid_argument, "is the sidecar of an earlier checkpoint"),
+          "`replace` replaces it");
+    if (!is_sidecar(in_) || options_.embed_sidecar || options_.sink) return sidecar;
+    CKPT_TRY(sidecar.text, to_plain_json(in_.tree, in_.attributes));
+    report_.sidecar = sidecar.path.string();
     Tree scratch;
-    if (auto parsed = parse_json(*sidecar, options.limits, scratch); !parsed)
-      return with_way_out(fail_at(parsed.error().code, beside.filename().string(), std::nullopt,
+    if (auto parsed = parse_json(*sidecar.text, options_.limits, scratch); !parsed)
+      return with_way_out(fail_at(parsed.error().code, sidecar.path.filename().string(), std::nullopt,
                                   "the sidecar could not be read back: {}", parsed.error().message),
                           "write none (`embed_sidecar`)");
     std::error_code ignored;
-    if (fs::exists(beside, ignored) && !fs::is_empty(beside, ignored) && !is_netcl_sidecar(beside))
-      return not_ours(beside);
-  }
-  LayoutOptions layout;
-  layout.no_sidecar = has_sidecar;
-  layout.compression = options.compression;
-  layout.compact = options.compact;
-  CKPT_TRY(WritePlan plan, plan_for(report.format, in, layout));
-  CKPT_TRY(auto tensors, list_tensors(in, options.limits));
-  if (tensors.empty() && !options.include.empty())
-    return fail(ErrorCode::invalid_argument, "no tensor matches what to include: nothing is left to write");
-  report.num_tensors = tensors.size();
-  ReadBudget budget(in.file_bytes);
-  const bool shares = report.format == Format::torch && !options.compact;  // it writes storages, not views
-  report.tensors.reserve(tensors.size());
-  for (NamedTensor& t : tensors) {
-    const Tensor& tensor = in.tree.tensor(t.value);
-    if (tensor.storage && !shares) {
-      if (auto taken = budget.take(*tensor.storage, tensor.size_bytes()); !taken)
-        return with_way_out(fail_at(taken.error().code, t.name, std::nullopt, "{}", taken.error().message),
-                            "leave some out (`exclude`)");
-    }
-    report.tensors.push_back(std::move(t.name));
-    report.tensor_bytes += tensor.size_bytes();
-  }
-  tensors = {};
-  if (options.dry_run) {
-    for (const WritePart& part : plan.parts) report.file_bytes += part.size_bytes();
-    return report;
+    if (fs::exists(sidecar.path, ignored) && !fs::is_empty(sidecar.path, ignored) && !is_netcl_sidecar(sidecar.path))
+      return not_ours(sidecar.path);
+    return sidecar;
   }
 
-  OpenOptions read;
-  read.limits = options.limits;
-  read.sidecar = false;
-  const auto check_overflows = [&]() -> Result<void> {
-    report.overflows = *overflows;
-    if (!options.strict || report.overflows == 0) return {};
-    return fail(ErrorCode::invalid_argument, "{} numbers do not fit the target's range and would become Inf",
-                report.overflows);
-  };
-  if (report.format == Format::npy_folder) {
+  Result<void> count_tensors() {
+    CKPT_TRY(auto tensors, list_tensors(in_, options_.limits));
+    if (tensors.empty() && !options_.include.empty())
+      return fail(ErrorCode::invalid_argument, "no tensor matches what to include: nothing is left to write");
+    report_.num_tensors = tensors.size();
+    ReadBudget budget(in_.file_bytes);
+    const bool shares = report_.format == Format::torch && !options_.compact;  // it writes storages, not views
+    report_.tensors.reserve(tensors.size());
+    for (NamedTensor& t : tensors) {
+      const Tensor& tensor = in_.tree.tensor(t.value);
+      if (tensor.storage && !shares) {
+        if (auto taken = budget.take(*tensor.storage, tensor.size_bytes()); !taken)
+          return with_way_out(fail_at(taken.error().code, t.name, std::nullopt, "{}", taken.error().message),
+                              "leave some out (`exclude`)");
+      }
+      report_.tensors.push_back(std::move(t.name));
+      report_.tensor_bytes += tensor.size_bytes();
+    }
+    return {};
+  }
+
+  Result<void> write_as_folder(WritePlan plan) {
     std::error_code missing;
-    const bool full = fs::exists(out, missing) && !fs::is_empty(out, missing) && !missing;
-    if (options.replace && full && !is_npy_folder(out))
+    const bool full = fs::exists(out_, missing) && !fs::is_empty(out_, missing) && !missing;
+    if (options_.replace && full && !is_npy_folder(out_))
       return fail(ErrorCode::invalid_argument, "the folder {} was not written by convert: it is not replaced",
-                  out.string());
-    CKPT_TRY(OutputFolder folder, OutputFolder::create(out, options.replace));
-    auto written = write_folder(plan, folder.path(), options.run);
+                  out_.string());
+    CKPT_TRY(OutputFolder folder, OutputFolder::create(out_, options_.replace));
+    auto written = write_folder(plan, folder.path(), options_.run);
     if (!written) {  // under its name, not that of the hidden folder
       std::string& file = written.error().file;
-      if (fs::path(file).parent_path() == folder.path()) file = (out / fs::path(file).filename()).string();
-      return tl::make_unexpected(name_all(in, std::move(written.error()), options));
+      if (fs::path(file).parent_path() == folder.path()) file = (out_ / fs::path(file).filename()).string();
+      return tl::make_unexpected(name_all(in_, std::move(written.error()), options_));
     }
-    report.file_bytes = *written;
+    report_.file_bytes = *written;
     plan = {};  // before what was written is opened beside what was read
     CKPT_CHECK(check_overflows());
-    CKPT_CHECK(verify_written(open_checkpoint(folder.path(), read), in, options));
-    CKPT_CHECK(folder.commit());
-    return report;
+    CKPT_CHECK(verify_written(open_checkpoint(folder.path(), read_options()), in_, options_));
+    return folder.commit();
   }
 
-  const bool to_sink = static_cast<bool>(options.sink);
-  CKPT_TRY(OutputFile file, to_sink ? OutputFile::scratch() : OutputFile::create(out, options.replace));
-  std::optional<OutputFile> json;
-  if (sidecar) {
-    CKPT_TRY(OutputFile side, OutputFile::create(*report.sidecar, options.replace));
-    CKPT_CHECK(side.write_at(0, std::as_bytes(std::span(*sidecar))));
-    json.emplace(std::move(side));
+  Result<void> write_as_file(WritePlan plan, const Sidecar& sidecar) {
+    const bool to_sink = static_cast<bool>(options_.sink);
+    CKPT_TRY(OutputFile file, to_sink ? OutputFile::scratch() : OutputFile::create(out_, options_.replace));
+    std::optional<OutputFile> json;
+    if (sidecar.text) {
+      CKPT_TRY(OutputFile side, OutputFile::create(sidecar.path, options_.replace));
+      CKPT_CHECK(side.write_at(0, std::as_bytes(std::span(*sidecar.text))));
+      json.emplace(std::move(side));
+    }
+    auto size = write_file(plan, file, options_.run);
+    if (!size) return tl::make_unexpected(name_all(in_, std::move(size.error()), options_));
+    report_.file_bytes = *size;
+    plan = {};
+    CKPT_CHECK(check_overflows());
+    CKPT_TRY(const SourcePtr written, file.reopen(report_.file_bytes));
+    CKPT_CHECK(verify_written(open_checkpoint(written, out_, read_options()), in_, options_));
+    if (to_sink) return drain(written, options_);
+    return commit(file, report_.file_bytes, out_, json, sidecar.text ? sidecar.text->size() : 0,
+                  sidecar.is_stale ? sidecar.path : "");
   }
-  if (auto written = write_file(plan, file, options.run)) {
-    report.file_bytes = *written;
-  } else {
-    return tl::make_unexpected(name_all(in, std::move(written.error()), options));
+
+  Result<void> check_overflows() {
+    report_.overflows = *overflows_;
+    if (!options_.strict || report_.overflows == 0) return {};
+    return fail(ErrorCode::invalid_argument, "{} numbers do not fit the target's range and would become Inf",
+                report_.overflows);
   }
-  plan = {};
-  CKPT_CHECK(check_overflows());
-  CKPT_TRY(const SourcePtr written, file.reopen(report.file_bytes));
-  CKPT_CHECK(verify_written(open_checkpoint(written, out, read), in, options));
-  if (to_sink) {
-    CKPT_CHECK(drain(written, options));
-    return report;
+
+  OpenOptions read_options() const {
+    OpenOptions read;
+    read.limits = options_.limits;
+    read.sidecar = false;
+    return read;
   }
-  CKPT_CHECK(commit(file, report.file_bytes, out, json, sidecar ? sidecar->size() : 0, stale ? beside : ""));
-  return report;
-}
+
+  Checkpoint in_;
+  const fs::path& out_;
+  const ConvertOptions& options_;
+  ConvertReport report_;
+  std::shared_ptr<OverflowCount> overflows_ = std::make_shared<OverflowCount>(0);
+};
 
 }  // namespace
 
@@ -619,9 +568,7 @@ Result<ConvertReport> convert(const fs::path& in, const fs::path& out, const Con
 Result<ConvertReport> convert(Checkpoint in, const fs::path& out, const ConvertOptions& options) {
   return guarded([&]() -> Result<ConvertReport> {
     const std::string source = in.path;
-    auto report = convert_opened(std::move(in), out, options);
-    if (!report && report.error().file.empty()) report.error().file = source;
-    return report;
+    return in_file(Conversion(std::move(in), out, options).run(), source);
   });
 }
 

@@ -36,7 +36,7 @@ std::set<std::string, std::less<>> opaque_names(const Tree& tree, std::initializ
 
 }  // namespace
 
-void forgive_dropped(Checkpoint& checkpoint, ValueId old_root) {
+void remove_dropped_problems(Checkpoint& checkpoint, ValueId old_root) {
   const auto before = opaque_names(checkpoint.tree, {old_root});
   const auto after = opaque_names(checkpoint.tree, {checkpoint.root, checkpoint.attributes});
   std::erase_if(checkpoint.problems, [&](const Problem& p) {

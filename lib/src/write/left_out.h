@@ -11,7 +11,7 @@ namespace netcl::ckpt {
 /// After parts of a checkpoint were dropped: removes the unsafe_global problems of globals that were
 /// seen below `old_root` and are not below the root or the attributes any more. A global that never
 /// was part of a value (called, then thrown away) stays a problem: where it belonged nobody can say.
-void forgive_dropped(Checkpoint& checkpoint, ValueId old_root);
+void remove_dropped_problems(Checkpoint& checkpoint, ValueId old_root);
 
 /// What the file holds beside its values, which no writer carries over: members that are no arrays, what follows a
 /// pickle or stands before an archive.

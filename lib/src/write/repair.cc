@@ -9,6 +9,7 @@
 #include "base/problem.h"
 #include "base/try.h"
 #include "container/safetensors_header.h"
+#include "container/zip_member.h"
 #include "container/zip_scan.h"
 #include "format/readers.h"
 #include "format/write_plan.h"

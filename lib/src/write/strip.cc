@@ -229,7 +229,7 @@ Result<StripReport> strip_optimizer(Checkpoint in, const std::filesystem::path& 
       return with_way_out(
           fail(ErrorCode::invalid_argument,
                "nothing would be left: all of its {} tensors are optimizer state or the like", tensors.size()),
-          "name parts that stay (`keep`)");
+          "`keep` names parts that stay");
     }
     std::unordered_map<std::string, Tensor> ema;
     if (options.ema) {
@@ -273,7 +273,7 @@ Result<StripReport> strip_optimizer(Checkpoint in, const std::filesystem::path& 
     }
     report.why = reasons(report.dropped, tensors, roles);
     in.attributes = in.tree.add_dict(attributes);
-    forgive_dropped(in, old_root);
+    remove_dropped_problems(in, old_root);
     CKPT_TRY(report.written, convert(std::move(in), out, options.write));
     return report;
   });

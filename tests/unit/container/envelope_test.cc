@@ -3,6 +3,7 @@
 #include "container/envelope.h"
 
 #include "base/endian.h"
+#include "base/try.h"
 #include "bytes.h"
 #include "catch.h"
 

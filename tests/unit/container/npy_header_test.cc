@@ -1,5 +1,6 @@
 #include "container/npy_header.h"
 
+#include "base/try.h"
 #include "catch.h"
 
 using namespace netcl::ckpt;

@@ -6,6 +6,8 @@
 #include "base/endian.h"
 #include "catch.h"
 #include "codec/crc32.h"
+#include "container/zip_layout.h"
+#include "container/zip_member.h"
 #include "container/zip_writer.h"
 
 using namespace netcl::ckpt;

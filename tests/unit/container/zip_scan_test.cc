@@ -1,6 +1,7 @@
 // Archives are made of zip_writer's records and spoilt; the scan must find all that is still whole, and nothing else.
 #include "container/zip_scan.h"
 
+#include "base/try.h"
 #include "bytes.h"
 #include "catch.h"
 #include "codec/crc32.h"

@@ -83,7 +83,7 @@ TEST_CASE("format: a checkpoint in a directory is known by its first bytes", "[f
   CHECK_FALSE(looks_like_checkpoint(folder.path / "missing"));
 }
 
-TEST_CASE("format: a stranger is named, whatever its extension", "[format][hostile]") {
+TEST_CASE("format: a file of another program is named, whatever its extension", "[format][hostile]") {
   const TemporaryFolder folder;
   const std::vector<std::pair<std::string, const char*>> cases = {
       {"", "empty"},

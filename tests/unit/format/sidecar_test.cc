@@ -3,7 +3,7 @@
 
 #include "catch.h"
 #include "format/readers.h"
-#include "temporary_directory.h"
+#include "sample.h"
 
 using namespace netcl::ckpt;
 
@@ -36,7 +36,7 @@ std::string codes(const Checkpoint& c) {
 }  // namespace
 
 TEST_CASE("sidecar: config and optim_state become attributes", "[format]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   folder.write("iter.json", R"({"optim_state": {"t": 8, "moments": [[[1.0, 2.0], [3.0, NaN]]]}, "config": {"lr": 1}})");
   const auto c = with_sidecar(folder / "iter.npz", {{2}, {3, 3}});
   CHECK(codes(c).empty());
@@ -47,7 +47,7 @@ TEST_CASE("sidecar: config and optim_state become attributes", "[format]") {
 }
 
 TEST_CASE("sidecar: none is nothing", "[format]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   std::filesystem::create_directory(folder / "folder.json");
   for (const char* name : {"iter.npz", "folder.npz", "iter", "iter.netcl"}) {
     CAPTURE(name);
@@ -87,7 +87,7 @@ TEST_CASE("sidecar: what a sidecar can be, and what is said of it", "[format][ho
   };
   for (const Row& row : rows) {
     CAPTURE(row.text.substr(0, 60));
-    TemporaryDirectory folder;
+    TemporaryFolder folder;
     folder.write("a.json", row.text);
     const auto c = with_sidecar(folder / "a.npz", {{2}, {3, 1}});
     REQUIRE(codes(c) == row.codes);
@@ -109,7 +109,7 @@ TEST_CASE("sidecar: the name that netcl shortens counts only where it is plausib
                          Row{"run.json", netcl, true, false}, Row{"run.json", R"({"config": {}})", false, false},
                          Row{"run.json", "", false, false}, Row{"v2.json", netcl, false, false}}) {
     CAPTURE(row.present, row.text, row.other_npz);
-    TemporaryDirectory folder;
+    TemporaryFolder folder;
     folder.write(row.present, row.text);
     if (row.other_npz) folder.write("run.npz", "");
     const auto c = with_sidecar(folder / "run.v2.npz", {});

@@ -1,11 +1,11 @@
-#include "format/structure.h"
-
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "catch.h"
 #include "format/readers.h"
+#include "format/structure_decode.h"
+#include "format/structure_encode.h"
 #include "sample.h"
 
 using namespace netcl::ckpt;

@@ -3,12 +3,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
 #include <thread>
 
 #include "bytes.h"
 #include "catch.h"
 #include "io/file_source.h"
-#include "temporary_directory.h"
+#include "sample.h"
 
 using namespace netcl::ckpt;
 
@@ -24,7 +25,7 @@ Result<std::string> read(const ByteSource& source, std::uint64_t offset_bytes, s
 }  // namespace
 
 TEST_CASE("file_source: files and memory read alike", "[io]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   const std::string bytes = "0123456789";
   for (const SourcePtr& source : {open_file(folder.write("a", bytes)).value(), source_of(bytes)}) {
     CAPTURE(source->name());
@@ -45,19 +46,19 @@ TEST_CASE("file_source: files and memory read alike", "[io]") {
 }
 
 TEST_CASE("file_source: what cannot be opened says so by its errno", "[io]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   const auto missing = open_file(folder / "missing");
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code == ErrorCode::io);
   CHECK(missing.error().os_errno == ENOENT);
   CHECK(missing.error().file == (folder / "missing").string());
-  const auto directory = open_file(folder.path());
+  const auto directory = open_file(folder.path);
   REQUIRE_FALSE(directory);
   CHECK(directory.error().os_errno == EISDIR);
 }
 
 TEST_CASE("file_source: a file that shrinks while it is open is truncated, not a signal", "[io][hostile]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   const auto path = folder.write("a", std::string(10'000, 'x'));
   const auto source = open_file(path).value();
   std::filesystem::resize_file(path, 5'000);
@@ -69,7 +70,7 @@ TEST_CASE("file_source: a file that shrinks while it is open is truncated, not a
 }
 
 TEST_CASE("file_source: a file that is replaced while it is open stays the old one", "[io]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   const auto path = folder.write("a", "old");
   const auto source = open_file(path).value();
   std::filesystem::rename(folder.write("b", "new"), path);
@@ -77,7 +78,7 @@ TEST_CASE("file_source: a file that is replaced while it is open stays the old o
 }
 
 TEST_CASE("file_source: a pipe is read to its end and can then be read anywhere", "[io]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   const auto path = folder / "pipe";
   REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
   const std::string bytes = std::string(3'000'000, 'a') + "end";
@@ -91,7 +92,7 @@ TEST_CASE("file_source: a pipe is read to its end and can then be read anywhere"
 }
 
 TEST_CASE("file_source: standard input is a file or a pipe", "[io]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   const int saved = ::dup(STDIN_FILENO);
   const int file = ::open(folder.write("a", "in a file").c_str(), O_RDONLY);
   REQUIRE(::dup2(file, STDIN_FILENO) == STDIN_FILENO);
@@ -105,7 +106,7 @@ TEST_CASE("file_source: standard input is a file or a pipe", "[io]") {
 }
 
 TEST_CASE("file_source: only a plain name finds a file beside another", "[io][hostile]") {
-  TemporaryDirectory folder;
+  TemporaryFolder folder;
   const auto file = folder.write("m.pkl", "m");
   folder.write("a", "0123456789");
   const auto beside = open_beside(file, "a");

@@ -5,7 +5,6 @@
 #include "netcl/ckpt/load.h"
 #include "netcl/ckpt/open.h"
 #include "sample.h"
-#include "temporary_directory.h"
 #include "write/write_file.h"
 
 using namespace netcl::ckpt;
@@ -47,7 +46,7 @@ TensorLoad into(const Tensor& from, std::vector<std::byte>& to, std::string name
 }  // namespace
 
 TEST_CASE("load_tensors: stored, deflated and empty members arrive in host memory", "[load]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   const auto large = counting(9'000'000), small = counting(37, 5);
   for (const auto compression : {CompressionChoice::none, CompressionChoice::fast}) {
     write_npz(folder / "a.npz",
@@ -104,7 +103,7 @@ TEST_CASE("load_tensors: a target of another shape, dtype or size is refused by 
 }
 
 TEST_CASE("load_tensors: a damaged member leaves every target as it was", "[load][hostile]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   const auto good = counting(5'000'000), bad = counting(5'000'000, 7);
   for (const auto compression : {CompressionChoice::none, CompressionChoice::fast}) {
     write_npz(folder / "a.npz", {{"good", bytes_tensor(good)}, {"bad", bytes_tensor(bad)}}, compression);

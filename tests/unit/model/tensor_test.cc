@@ -10,6 +10,7 @@
 #include "model/dtype.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/tensor.h"
+#include "sample.h"
 
 using namespace netcl::ckpt;
 

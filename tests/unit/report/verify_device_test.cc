@@ -3,7 +3,6 @@
 #include "netcl/ckpt/convert.h"
 #include "netcl/ckpt/verify.h"
 #include "sample.h"
-#include "temporary_directory.h"
 
 using namespace netcl::ckpt;
 
@@ -28,7 +27,7 @@ cl_int reads_badly(cl_command_queue queue, cl_mem memory, cl_bool, std::size_t o
 TEST_CASE("verify: on a device", "[report][device]") {
   auto device = Device::open(0);
   if (!device) return;
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   const std::vector<double> large(700'000, 2.5), small = {1, 2, 3};
   Tensor transposed = tensor_of(large, make_dtype(ScalarType::float64), {700, 1000});
   transposed.shape = {1000, 700};

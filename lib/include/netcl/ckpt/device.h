@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/load.h"
 
 // OpenCL devices, for programs that have no context of their own. Those that have one wrap it: device_cl.h.
@@ -16,7 +17,7 @@ namespace netcl::ckpt {
 enum class DeviceType : std::uint8_t { cpu, gpu, accelerator, other };
 
 /// "cpu", "gpu", "accelerator", "other". Lifetime: static storage.
-const char* to_string(DeviceType type);
+NETCL_CKPT_EXPORT const char* to_string(DeviceType type);
 
 struct DeviceInfo {
   std::size_t index = 0;  ///< counts through all platforms; what Device::open() takes
@@ -35,18 +36,18 @@ struct DeviceInfo {
 };
 
 /// All devices of all platforms, in the order of the OpenCL loader. Loads libOpenCL.so.1.
-/// Errors: device where there is no loader, no driver, or this library was built without OpenCL.
-Result<std::vector<DeviceInfo>> list_devices();
+/// Errors: device if there is no loader, no driver, or this library was built without OpenCL.
+NETCL_CKPT_EXPORT Result<std::vector<DeviceInfo>> list_devices();
 
 struct DeviceState;
 
 /// A device and a context on it.
 /// Lifetime: copies share one context, which lives as long as they and all memory of it do.
 /// Threads: const access from many.
-class Device {
+class NETCL_CKPT_EXPORT Device {
  public:
   /// Opens the device of this index in list_devices(), with a context of its own.
-  /// Errors: device; invalid_argument where there is no such device.
+  /// Errors: device; invalid_argument if there is no such device.
   static Result<Device> open(std::size_t index);
 
   const DeviceInfo& info() const;

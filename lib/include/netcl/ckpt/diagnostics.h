@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "netcl/ckpt/export.h"
+
 namespace netcl::ckpt {
 
 enum class Severity : std::uint8_t {
@@ -15,7 +17,7 @@ enum class Severity : std::uint8_t {
 };
 
 /// "note", "warning", "error", "unsafe". Lifetime: static storage.
-const char* to_string(Severity severity);
+NETCL_CKPT_EXPORT const char* to_string(Severity severity);
 
 /// What kind of finding a Problem is. netcl-ckpt-verify(1) says what each means and how grave it is; more may come, so
 /// a switch needs a default.
@@ -92,7 +94,7 @@ enum class ProblemCode : std::uint8_t {
 };
 
 /// The code's stable name, as in JSON reports: "zip-overlap", "unsafe-global". Lifetime: static storage.
-const char* to_string(ProblemCode code);
+NETCL_CKPT_EXPORT const char* to_string(ProblemCode code);
 
 /// One finding about a file that could nevertheless be read.
 struct Problem {

@@ -11,6 +11,7 @@
 
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/run.h"
@@ -26,10 +27,10 @@ enum class DiffScope : std::uint8_t {
 
 struct DiffOptions {
   Limits limits;
-  /// Elements are the same where |a - b| <= atol + rtol * |b|, as in NumPy; b is the second file's.
+  /// Elements are the same if |a - b| <= atol + rtol * |b|, as in NumPy; b is the second file's.
   double rtol = 0;
   double atol = 0;
-  /// Floats are the same where at most this many representable numbers lie between. Other types are
+  /// Floats are the same if at most this many representable numbers lie between. Other types are
   /// compared exactly. Not together with tolerances.
   std::uint64_t ulp = 0;
   /// NaN payloads and the sign of zero count. Not together with tolerances, `ulp` or `ignore_dtype`.
@@ -42,7 +43,7 @@ struct DiffOptions {
   std::vector<std::pair<std::string, std::string>> map;
   /// Two-dimensional tensors of the first file whose mapped name matches are compared transposed.
   std::vector<std::string> transpose;
-  /// Only tensors, and values by their dotted path, whose name matches one of these globs; all where empty.
+  /// Only tensors, and values by their dotted path, whose name matches one of these globs; all if empty.
   std::vector<std::string> include;
   std::vector<std::string> exclude;
   std::vector<std::string> optimizer_patterns;
@@ -69,7 +70,7 @@ enum class TensorChange : std::uint8_t {
 
 /// "same", "values", "dtype", "shape", "only-in-a", "only-in-b", "not-comparable", "unreadable".
 /// Lifetime: static storage.
-const char* to_string(TensorChange change);
+NETCL_CKPT_EXPORT const char* to_string(TensorChange change);
 
 constexpr std::size_t kDiffDecades = 20;
 
@@ -82,12 +83,12 @@ struct DiffPeak {
 /// By how much two tensors of numbers differ. All but the counts of NaN and Inf is of the pairs of which
 /// both are finite, and within tolerance or not.
 struct DiffFigures {
-  std::optional<DiffPeak> max_abs;       ///< |a - b|; absent where it is 0 everywhere
-  std::optional<DiffPeak> max_rel;       ///< |a - b| / |b| where b is not 0
+  std::optional<DiffPeak> max_abs;       ///< |a - b|; absent if it is 0 everywhere
+  std::optional<DiffPeak> max_rel;       ///< |a - b| / |b| if b is not 0
   std::optional<std::uint64_t> max_ulp;  ///< floats of one type
   double rms = 0;                        ///< root of the mean of (a - b)²
-  std::optional<double> cosine;          ///< similarity; absent where one of them is 0 everywhere
-  std::optional<double> moved;           ///< ‖a - b‖ / ‖a‖; absent where a is 0 everywhere
+  std::optional<double> cosine;          ///< similarity; absent if one of them is 0 everywhere
+  std::optional<double> moved;           ///< ‖a - b‖ / ‖a‖; absent if a is 0 everywhere
   std::uint64_t nan_appeared = 0;        ///< NaN in b, finite in a
   std::uint64_t nan_vanished = 0;
   std::uint64_t inf_appeared = 0;
@@ -117,7 +118,7 @@ struct TensorDiff {
   std::shared_ptr<const DiffSide> b;  ///< likewise; the same object as `a` if the two are equal
   std::uint64_t num_elements = 0;     ///< that were compared
   std::uint64_t differing = 0;        ///< of those
-  std::shared_ptr<const DiffFigures> figures;  ///< where the bytes differ and are numbers, else null
+  std::shared_ptr<const DiffFigures> figures;  ///< if the bytes differ and are numbers, else null
   std::vector<DiffElement> elements;
   std::shared_ptr<const Error> error;  ///< null for none
 };
@@ -131,14 +132,14 @@ struct MetadataDiff {
 
 constexpr std::size_t kMaxMetadataDiffs = 10'000;
 
-struct DiffReport {
+struct NETCL_CKPT_EXPORT DiffReport {
   std::vector<TensorDiff> tensors;     ///< all that were compared: in the order of a, then what is only in b
   std::vector<MetadataDiff> metadata;  ///< the first kMaxMetadataDiffs
   std::uint64_t num_metadata = 0;
   bool differs = false;
 
   std::uint64_t count(TensorChange change) const;
-  /// True where every tensor could be compared.
+  /// True if every tensor could be compared.
   bool complete() const;
 };
 
@@ -146,8 +147,8 @@ struct DiffReport {
 /// shape never broadcasts. Values that are no tensors are compared by path, whatever the order of a dict;
 /// a list is a tuple. Reads each payload at most twice, none that lies in the same place of the same file.
 /// The result depends on neither the number of threads nor the machine.
-/// Errors: unsafe where a pickle names globals that are not executed, unless only tensors are in scope;
+/// Errors: unsafe if a pickle names globals that are not executed, unless only tensors are in scope;
 /// invalid_argument; limit_exceeded. A payload that cannot be read is TensorChange::unreadable.
-Result<DiffReport> diff(const Checkpoint& a, const Checkpoint& b, const DiffOptions& options = {});
+NETCL_CKPT_EXPORT Result<DiffReport> diff(const Checkpoint& a, const Checkpoint& b, const DiffOptions& options = {});
 
 }  // namespace netcl::ckpt

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/run.h"
 
@@ -23,7 +24,7 @@ enum class Validity : std::uint8_t {
 };
 
 /// "unchecked", "valid", "broken", "unknown". Lifetime: static storage.
-const char* to_string(Validity validity);
+NETCL_CKPT_EXPORT const char* to_string(Validity validity);
 
 /// How much of each checkpoint is read to call it valid.
 enum class Check : std::uint8_t {
@@ -63,7 +64,7 @@ struct CheckpointInfo {
 struct ScanOptions {
   Limits limits;
   Check check = Check::quick;
-  /// Also read step, epoch and metrics out of the checkpoints, where the names do not say them.
+  /// Also read step, epoch and metrics out of the checkpoints, if the names do not say them.
   bool values = true;
   /// Name with `{step}` or `{epoch}` for a number: only such are checkpoints. Without it the names in use are known:
   /// iter_1000.npz, epoch_12.pt, checkpoint-1000/, epoch=3-step=500-val_loss=0.2.ckpt; else the last number is the
@@ -74,9 +75,9 @@ struct ScanOptions {
 
 /// All checkpoints in `directory`, oldest first: those without numbers by time, then those with a number that no word
 /// explains, those with an epoch alone, those with a step; equal ones by time and name. Hidden files are passed over.
-/// Errors: io where the directory cannot be read; invalid_argument for a pattern without a number.
-Result<std::vector<CheckpointInfo>> list_checkpoints(const std::filesystem::path& directory,
-                                                     const ScanOptions& options = {});
+/// Errors: io if the directory cannot be read; invalid_argument for a pattern without a number.
+NETCL_CKPT_EXPORT Result<std::vector<CheckpointInfo>> list_checkpoints(const std::filesystem::path& directory,
+                                                                       const ScanOptions& options = {});
 
 /// A metric and which end of it is good.
 struct BestBy {
@@ -85,8 +86,8 @@ struct BestBy {
 };
 
 /// "val_loss:min", "acc:max"; without the end it is known for names with "loss", "error", "acc" and the like.
-/// Errors: invalid_argument where it is not known.
-Result<BestBy> parse_best(std::string_view text);
+/// Errors: invalid_argument if it is not known.
+NETCL_CKPT_EXPORT Result<BestBy> parse_best(std::string_view text);
 
 struct LatestOptions {
   ScanOptions scan;
@@ -104,12 +105,13 @@ struct LatestReport {
 /// ones cost nothing; `best` has to open all.
 /// Errors: as list_checkpoints(); io too if one on the way cannot be looked at (no permission, an error of the disk,
 /// too many open files): it may be the newest. None found is no error.
-Result<LatestReport> latest_checkpoint(const std::filesystem::path& directory, const LatestOptions& options = {});
+NETCL_CKPT_EXPORT Result<LatestReport> latest_checkpoint(const std::filesystem::path& directory,
+                                                         const LatestOptions& options = {});
 
 /// Which checkpoints stay. One that any rule keeps is kept. Files of one step belong together.
 struct Retention {
   std::size_t keep_last = 0;        ///< this many newest valid ones
-  std::uint64_t keep_every = 0;     ///< those whose step (epoch, where they have none) is a multiple
+  std::uint64_t keep_every = 0;     ///< those whose step (epoch, if they have none) is a multiple
   std::optional<BestBy> keep_best;  ///< the best by this metric; of equal ones the newest
 };
 
@@ -133,8 +135,9 @@ struct PruneReport {
 /// Removes what `retention` does not keep, oldest first. Never the newest valid one, one whose name has no
 /// number, one that cannot be judged, one that a symbolic link in the directory points to, or a
 /// broken one newer than the newest valid one, which may be still being written. Files of one number are valid
-/// together. Errors: as latest_checkpoint(), and then all stay; invalid_argument where no rule keeps anything, or a
-/// running manager holds the directory; io where one cannot be removed.
-Result<PruneReport> prune_checkpoints(const std::filesystem::path& directory, const PruneOptions& options);
+/// together. Errors: as latest_checkpoint(), and then all stay; invalid_argument if no rule keeps anything, or a
+/// running manager holds the directory; io if one cannot be removed.
+NETCL_CKPT_EXPORT Result<PruneReport> prune_checkpoints(const std::filesystem::path& directory,
+                                                        const PruneOptions& options);
 
 }  // namespace netcl::ckpt

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "netcl/ckpt/export.h"
+
 namespace netcl::ckpt {
 
 /// The element types of NumPy, ml_dtypes and torch that have a fixed size, and object references.
@@ -64,7 +66,7 @@ struct Field;
 ///   descr ">M8[s]" -> {datetime64, 8 bytes, big-endian, "s"} name() "datetime64[s]"
 ///   descr "<U3"    -> {unicode, 12 bytes}                    name() "str96"
 ///   descr "<V2"    -> {bfloat16, 2 bytes}: what ml_dtypes writes; "|V2" is raw
-struct DType {
+struct NETCL_CKPT_EXPORT DType {
   ScalarType type = ScalarType::raw;
   bool big_endian = false;
   std::uint64_t item_bytes = 0;
@@ -82,7 +84,7 @@ struct DType {
 /// A member of a structured dtype.
 struct Field {
   std::string name;   ///< "" for padding
-  std::string title;  ///< NumPy's second name; "" where there is none
+  std::string title;  ///< NumPy's second name; "" if there is none
   DType dtype;
   std::uint64_t offset_bytes = 0;
   std::vector<std::uint64_t> shape;  ///< of a sub-array; empty for one element
@@ -91,7 +93,7 @@ struct Field {
 
 /// The little-endian dtype of a plain scalar type; `type` is none of datetime64, timedelta64, bytes,
 /// unicode, raw, structured.
-DType make_dtype(ScalarType type);
+NETCL_CKPT_EXPORT DType make_dtype(ScalarType type);
 
 namespace detail {
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "netcl/ckpt/export.h"
+
 namespace netcl::ckpt {
 
 /// What kind of failure an Error is. One input always gives one code.
@@ -25,25 +27,25 @@ enum class ErrorCode : std::uint8_t {
 
 /// The code's stable name, as in JSON reports: "checksum-mismatch".
 /// Lifetime: static storage.
-const char* to_string(ErrorCode code);
+NETCL_CKPT_EXPORT const char* to_string(ErrorCode code);
 
 /// One failure. Owns all of its text; nothing in it is escaped for a terminal.
-struct Error {
+struct NETCL_CKPT_EXPORT Error {
   ErrorCode code = ErrorCode::internal;
   std::string message;                        ///< What is wrong.
-  std::string file;                           ///< Path as the caller gave it, "" where unknown.
+  std::string file;                           ///< Path as the caller gave it, "" if it is unknown.
   std::string member;                         ///< Zip member, tensor or pickle part; "" for the file itself.
   std::optional<std::uint64_t> offset_bytes;  ///< Counted from the start of `member`, or of `file`.
   int os_errno = 0;
-  /// What the caller may do about it, "" if nothing is known; options of the call stand in backquotes: "leave them out
-  /// (`exclude`)".
+  /// What the caller may do about it, "" if nothing is known; options of the call stand in backquotes: "`exclude`
+  /// leaves them out".
   std::string way_out;
 
   /// "a.npz: CRC-32 does not match (layer1/weight.npy, byte 128)", the way out behind the message, without a newline.
   std::string to_string() const;
 };
 
-/// A value or an Error. Nothing throws out of a public function of this library.
+/// A value or an Error. No function that returns one throws.
 template <class T>
 class [[nodiscard]] Result : public tl::expected<T, Error> {
  public:

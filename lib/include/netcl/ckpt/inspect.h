@@ -11,6 +11,7 @@
 
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
@@ -21,11 +22,11 @@ namespace netcl::ckpt {
 enum class Group : std::uint8_t { model, optimizer, other };
 
 /// "model", "optimizer", "other". Lifetime: static storage.
-const char* to_string(Group group);
+NETCL_CKPT_EXPORT const char* to_string(Group group);
 
 constexpr std::size_t kHistogramBins = 16;
 
-/// Of a tensor's elements. min, max, mean and std are those of the finite ones, NaN where there are none.
+/// Of a tensor's elements. min, max, mean and std are those of the finite ones, NaN if there are none.
 struct TensorStats {
   long double min = std::numeric_limits<long double>::quiet_NaN();  ///< exact for 64-bit integers too
   long double max = std::numeric_limits<long double>::quiet_NaN();
@@ -41,7 +42,7 @@ struct TensorStats {
 
 struct InspectOptions {
   Limits limits;
-  /// Only tensors whose name matches one of these; all where empty. `*` matches any characters, dots
+  /// Only tensors whose name matches one of these; all if empty. `*` matches any characters, dots
   /// and slashes too, `?` one, `[a-z]` one of a set.
   std::vector<std::string> include;
   /// No tensor whose name matches one of these.
@@ -68,8 +69,8 @@ struct TensorInfo {
   std::uint64_t stored_bytes = 0;
   Compression compression = Compression::none;
   std::optional<std::uint32_t> crc32;
-  std::string sha256;  ///< hexadecimal, of the C-order little-endian bytes; "" where not asked for
-  std::shared_ptr<const TensorStats> stats;  ///< null where not asked for, or of a type that has none
+  std::string sha256;                        ///< hexadecimal, of the C-order little-endian bytes; "" if not asked for
+  std::shared_ptr<const TensorStats> stats;  ///< null if not asked for, or of a type that has none
 };
 
 struct InspectTotals {
@@ -85,9 +86,9 @@ struct InspectReport {
   std::uint64_t file_bytes = 0;
   std::vector<TensorInfo> tensors;  ///< in file order
   InspectTotals totals;             ///< of `tensors`
-  std::string identity;             ///< hexadecimal; "" where not asked for, or a tensor could not be read
+  std::string identity;             ///< hexadecimal; "" if not asked for, or a tensor could not be read
   /// All that is no tensor, as one dict: attributes, then the other values of the state. A tree of its
-  /// own without sharing or cycles, at most kMaxMetadataDepth deep, with the string "…" where
+  /// own without sharing or cycles, at most kMaxMetadataDepth deep, with the string "…" if
   /// something was cut. Keys are strings. Containers that held nothing but tensors are left out.
   Tree metadata;
   ValueId metadata_root = 0;
@@ -98,7 +99,7 @@ constexpr std::size_t kMaxMetadataDepth = 64;
 
 /// Lists a checkpoint. Reads payloads only for `hash`, `identity` and `stats`; what goes wrong there is a problem
 /// of the report, and the tensor has neither.
-/// Errors: limit_exceeded where the names cannot be listed.
-Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions& options = {});
+/// Errors: limit_exceeded if the names cannot be listed.
+NETCL_CKPT_EXPORT Result<InspectReport> inspect(const Checkpoint& checkpoint, const InspectOptions& options = {});
 
 }  // namespace netcl::ckpt

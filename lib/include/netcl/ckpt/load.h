@@ -6,6 +6,7 @@
 
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/memory.h"
 #include "netcl/ckpt/run.h"
@@ -24,7 +25,7 @@ struct TensorLoad {
 /// the first byte of a target changes.
 /// Errors: invalid_argument, naming the tensor; those of the storages' readers, checksum_mismatch among
 /// them; device; cancelled.
-Result<void> load_tensors(std::span<const TensorLoad> loads, const Run& run = {});
+NETCL_CKPT_EXPORT Result<void> load_tensors(std::span<const TensorLoad> loads, const Run& run = {});
 
 /// An array of a program under its name.
 struct Parameter {
@@ -57,9 +58,10 @@ struct MatchReport {
 
 /// Loads the checkpoint's tensors into the parameters of the same names, all or nothing: names, dtypes, shapes
 /// and checksums are compared before the first byte of any parameter changes.
-/// Errors: invalid_argument with all that does not match, in one message, where `strict`; those of
+/// Errors: invalid_argument with all that does not match, in one message, if `strict`; those of
 /// load_tensors().
-Result<MatchReport> load_parameters(const Checkpoint& checkpoint, std::span<const Parameter> parameters,
-                                    const MatchOptions& options = {});
+NETCL_CKPT_EXPORT Result<MatchReport> load_parameters(const Checkpoint& checkpoint,
+                                                      std::span<const Parameter> parameters,
+                                                      const MatchOptions& options = {});
 
 }  // namespace netcl::ckpt

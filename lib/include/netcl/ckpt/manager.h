@@ -10,13 +10,14 @@
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/directory.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/run.h"
 #include "netcl/ckpt/save.h"
 
 namespace netcl::ckpt {
 
 struct ManagerOptions {
-  /// A save is due where any of these says so; 0 never does.
+  /// A save is due if any of these says so; 0 never does.
   std::uint64_t every_steps = 0;
   std::uint64_t every_epochs = 0;
   double every_seconds = 0;  ///< since the last save, by a clock that nobody sets
@@ -39,17 +40,19 @@ struct Restored {
 /// cache that is made anew wherever it is wrong or missing.
 ///
 ///   auto manager = CheckpointManager::open("runs/7", {.every_steps = 500, .retention = {.keep_last = 3}});
+///   if (!manager) return manager.error();
 ///   auto last = manager->restore_latest();
 ///   for (step = …) {
 ///     train();
 ///     auto saved = manager->maybe_save(step, epoch, state, {{"val_loss", loss}});
+///     if (!saved) return saved.error();
 ///   }
-///   manager->save_final(step, epoch, state, {});
+///   return manager->save_final(step, epoch, state);
 ///
-/// One save runs at a time. Where one is due while an earlier one is still being written, the call waits for the
+/// One save runs at a time. If one is due while an earlier one is still being written, the call waits for the
 /// earlier one: training slows down to the disk, and no more than one copy of the state exists.
-/// An error is returned by the call during which it comes up, one of a background save by the next call. Where the
-/// save failed, that call saves nothing itself, and the save stays due; where only an old file could not be removed,
+/// An error is returned by the call during which it comes up, one of a background save by the next call. If the
+/// save failed, that call saves nothing itself, and the save stays due; if only an old file could not be removed,
 /// it saves first. Whoever destroys a manager that has such an error, unread,
 /// ends the program, as with PendingSave.
 /// Old checkpoints go after the new one is durable. Those that stay whatever the rules say: the newest valid one,
@@ -57,11 +60,11 @@ struct Restored {
 /// A new one is read back and compared before it takes its place, so that older ones never go for one that cannot be
 /// restored.
 /// Threads: one, request_save() excepted. A child after fork() does not hold the directory, and gets errors.
-class CheckpointManager {
+class NETCL_CKPT_EXPORT CheckpointManager {
  public:
-  /// Makes the directory where it is missing, and holds it until destroyed. What a killed run leaves, its lock and
+  /// Makes the directory if it is missing, and holds it until destroyed. What a killed run leaves, its lock and
   /// its half-written files, is cleared away.
-  /// Errors: invalid_argument where another manager holds it, or for a pattern without a number, with numbers that
+  /// Errors: invalid_argument if another manager holds it, or for a pattern without a number, with numbers that
   /// cannot be told apart ("{step}{epoch}.npz") or with an extension that cannot be written; io.
   static Result<CheckpointManager> open(const std::filesystem::path& directory, ManagerOptions options = {});
 
@@ -69,17 +72,17 @@ class CheckpointManager {
   CheckpointManager& operator=(CheckpointManager&&) = delete;
   ~CheckpointManager();
 
-  /// Saves where that is due. The state, a dict, gets "step", "epoch" and "metrics" where it has none of its own.
+  /// Saves if that is due. The state, a dict, gets "step", "epoch" and "metrics" if it has none of its own.
   /// Call it once a step; the same step is not saved twice.
   /// Returns: whether it saved, or (async) began to.
-  /// Errors: as save_state(); io where the new one is saved and an old one cannot be removed.
+  /// Errors: as save_state(); io if the new one is saved and an old one cannot be removed.
   Result<bool> maybe_save(std::uint64_t step, std::uint64_t epoch, const Value& state, const Metrics& metrics = {});
 
   /// The last one of a run: compressed, due or not, and durable when it returns.
   /// Errors: as maybe_save().
   Result<void> save_final(std::uint64_t step, std::uint64_t epoch, const Value& state, const Metrics& metrics = {});
 
-  /// The newest checkpoint whose every checksum holds; nothing where there is none. It is not removed while this
+  /// The newest checkpoint whose every checksum holds; nothing if there is none. It is not removed while this
   /// manager lives.
   /// Errors: as latest_checkpoint(); that of the newest if there is none to restore and one that is neither torn nor
   /// damaged could not be read.

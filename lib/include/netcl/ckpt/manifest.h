@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/run.h"
 
@@ -41,15 +42,16 @@ struct ManifestOptions {
 /// npz for its sidecar too; hidden files and manifests are left out.
 /// Errors: io; invalid_argument for a path that is not below `base`; what reading a damaged tensor gives: a
 /// manifest vouches for nothing that is broken already.
-Result<Manifest> create_manifest(const std::vector<std::filesystem::path>& paths, const std::filesystem::path& base,
-                                 const ManifestOptions& options = {});
+NETCL_CKPT_EXPORT Result<Manifest> create_manifest(const std::vector<std::filesystem::path>& paths,
+                                                   const std::filesystem::path& base,
+                                                   const ManifestOptions& options = {});
 
 /// The manifest as JSON ("netcl-ckpt.manifest/1", netcl-ckpt-manifest(1)). The same files give the same bytes.
 /// Throws: std::bad_alloc.
-std::string to_json(const Manifest& manifest);
+NETCL_CKPT_EXPORT std::string to_json(const Manifest& manifest);
 
-/// Errors: corrupt where it is no manifest, or names a file outside of its folder; io, truncated, limit_exceeded.
-Result<Manifest> read_manifest(const std::filesystem::path& path, const Limits& limits = {});
+/// Errors: corrupt if it is no manifest, or names a file outside of its folder; io, truncated, limit_exceeded.
+NETCL_CKPT_EXPORT Result<Manifest> read_manifest(const std::filesystem::path& path, const Limits& limits = {});
 
 struct ManifestFinding {
   std::string path;
@@ -63,10 +65,10 @@ struct ManifestReport {
   std::vector<ManifestFinding> findings;  ///< in the manifest's order; none: all is as it was
 };
 
-/// Compares files below `base` with a manifest. Where a file is not what it was, its tensors are compared one by
+/// Compares files below `base` with a manifest. If a file is not what it was, its tensors are compared one by
 /// one, so that the damaged ones are named, or it is said that all tensors are the same.
 /// Errors: out_of_memory. A file that is missing or cannot be read is a finding.
-Result<ManifestReport> check_manifest(const Manifest& manifest, const std::filesystem::path& base,
-                                      const ManifestOptions& options = {});
+NETCL_CKPT_EXPORT Result<ManifestReport> check_manifest(const Manifest& manifest, const std::filesystem::path& base,
+                                                        const ManifestOptions& options = {});
 
 }  // namespace netcl::ckpt

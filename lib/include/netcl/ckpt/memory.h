@@ -13,6 +13,7 @@
 
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
 #include "netcl/ckpt/tensor.h"
@@ -26,16 +27,16 @@ struct TensorLoad;
 
 /// A load that has been read and found sound, and waits to be put into its targets. Destroyed without
 /// commit(), it leaves them as they were.
-class PreparedLoad {
+class NETCL_CKPT_EXPORT PreparedLoad {
  public:
   virtual ~PreparedLoad() = default;
-  /// Errors: device; io where the file has changed since it was prepared: then targets may hold parts of it.
+  /// Errors: device; io if the file has changed since it was prepared: then targets may hold parts of it.
   virtual Result<void> commit() = 0;
 };
 
 /// A block of a device's memory.
 /// Threads: const access from many.
-class DeviceAllocation {
+class NETCL_CKPT_EXPORT DeviceAllocation {
  public:
   virtual ~DeviceAllocation() = default;
   virtual std::uint64_t size_bytes() const = 0;
@@ -68,14 +69,14 @@ struct TensorTarget {
 
 /// `bytes` as a storage, without a copy.
 /// Lifetime: `bytes` must outlive the storage and all that reads it.
-StoragePtr borrowed_storage(std::span<const std::byte> bytes);
+NETCL_CKPT_EXPORT StoragePtr borrowed_storage(std::span<const std::byte> bytes);
 
 /// All of `storage` as an array of `shape` in C order. If it is not of the array's size, `why_unreadable` says so.
-Tensor array_over(StoragePtr storage, ScalarType type, std::vector<std::uint64_t> shape);
+NETCL_CKPT_EXPORT Tensor array_over(StoragePtr storage, ScalarType type, std::vector<std::uint64_t> shape);
 
 /// What lies in a target's memory as a Tensor, to save it. Nothing is read until a writer pulls.
-/// Errors: invalid_argument where the memory is not of the array's size, or a range not in its allocation.
-Result<Tensor> view_of(const TensorTarget& target);
+/// Errors: invalid_argument if the memory is not of the array's size, or a range not in its allocation.
+NETCL_CKPT_EXPORT Result<Tensor> view_of(const TensorTarget& target);
 
 /// The memory of `values`, a vector, array or span, as an array of `shape`: a TensorTarget, to save it and to load into
 /// it, or of constant elements a Tensor, which can only be saved. Lifetime: borrows the memory.

@@ -7,6 +7,7 @@
 
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/load.h"
 #include "netcl/ckpt/save.h"
 
@@ -14,19 +15,19 @@
 
 namespace netcl::ckpt {
 
-/// Opens a saved state; where the path as given is no file, ".npz" is put behind it, and last in the place of
+/// Opens a saved state; if the path as given is no file, ".npz" is put behind it, and last in the place of
 /// what follows its last dot, as netcl does. Reads no payload.
 /// Errors: as open_checkpoint().
-Result<Checkpoint> load_state(const std::filesystem::path& path);
+NETCL_CKPT_EXPORT Result<Checkpoint> load_state(const std::filesystem::path& path);
 
-/// "p0", "p1", …: netcl's names where none are given.
-std::vector<Parameter> numbered(std::vector<TensorTarget> targets);
+/// "p0", "p1", …: netcl's names if none are given.
+NETCL_CKPT_EXPORT std::vector<Parameter> numbered(std::vector<TensorTarget> targets);
 
-Result<void> save_params(std::span<const Parameter> parameters, const std::filesystem::path& path,
-                         const SaveOptions& options = {});
+NETCL_CKPT_EXPORT Result<void> save_params(std::span<const Parameter> parameters, const std::filesystem::path& path,
+                                           const SaveOptions& options = {});
 /// As netcl's: tensors that the program does not name are passed over.
-Result<MatchReport> load_params(std::span<const Parameter> parameters, const std::filesystem::path& path,
-                                MatchOptions options = {});
+NETCL_CKPT_EXPORT Result<MatchReport> load_params(std::span<const Parameter> parameters,
+                                                  const std::filesystem::path& path, MatchOptions options = {});
 
 /// What netcl keeps beside the parameters. The optimizer's arrays are saved as arrays.
 struct CheckpointExtras {
@@ -34,9 +35,9 @@ struct CheckpointExtras {
   std::optional<Value> config;
 };
 /// Writes PATH.npz and PATH.json. The two are one commit: the npz holds all of it, and the sidecar is a copy
-/// for netcl and for people, which a reader here takes only where it is of the same save.
-Result<void> save_checkpoint(std::span<const Parameter> parameters, const std::filesystem::path& path,
-                             const CheckpointExtras& extras = {}, const SaveOptions& options = {});
+/// for netcl and for people, which a reader here takes only if it is of the same save.
+NETCL_CKPT_EXPORT Result<void> save_checkpoint(std::span<const Parameter> parameters, const std::filesystem::path& path,
+                                               const CheckpointExtras& extras = {}, const SaveOptions& options = {});
 
 struct LoadedCheckpoint {
   MatchReport report;
@@ -44,15 +45,16 @@ struct LoadedCheckpoint {
   std::optional<ValueId> optim_state;  ///< in checkpoint.tree
   std::optional<ValueId> config;
 };
-Result<LoadedCheckpoint> load_checkpoint(std::span<const Parameter> parameters, const std::filesystem::path& path,
-                                         MatchOptions options = {});
+NETCL_CKPT_EXPORT Result<LoadedCheckpoint> load_checkpoint(std::span<const Parameter> parameters,
+                                                           const std::filesystem::path& path,
+                                                           MatchOptions options = {});
 
 /// netcl's single file, exactly at `path`. `layers`: its `config`, a list of {"type": …, "args": {…}};
 /// parameters are named "<layer index>:<name>".
-Result<void> save_model(const Value& layers, std::span<const Parameter> parameters, const std::filesystem::path& path,
-                        const SaveOptions& options = {});
+NETCL_CKPT_EXPORT Result<void> save_model(const Value& layers, std::span<const Parameter> parameters,
+                                          const std::filesystem::path& path, const SaveOptions& options = {});
 /// The architecture is in the checkpoint's attributes, under "__netcl_meta__".
-Result<LoadedCheckpoint> load_model(std::span<const Parameter> parameters, const std::filesystem::path& path,
-                                    MatchOptions options = {});
+NETCL_CKPT_EXPORT Result<LoadedCheckpoint> load_model(std::span<const Parameter> parameters,
+                                                      const std::filesystem::path& path, MatchOptions options = {});
 
 }  // namespace netcl::ckpt

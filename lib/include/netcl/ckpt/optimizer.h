@@ -7,6 +7,7 @@
 
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/memory.h"
 #include "netcl/ckpt/value.h"
 
@@ -14,16 +15,16 @@
 
 namespace netcl::ckpt {
 
-struct AdamState {  ///< Adam and AdamW
+struct NETCL_CKPT_EXPORT AdamState {  ///< Adam and AdamW
   std::int64_t t = 0;
   std::vector<std::pair<TensorTarget, TensorTarget>> moments;  ///< (m, v) in the parameters' order
   Value value() const;
 };
-struct MomentumState {  ///< SGD; RMSprop keeps its averages likewise
+struct NETCL_CKPT_EXPORT MomentumState {  ///< SGD; RMSprop keeps its averages likewise
   std::vector<TensorTarget> velocity;
   Value value() const;
 };
-struct EmaState {
+struct NETCL_CKPT_EXPORT EmaState {
   double decay = 0;
   bool warmup = false;
   std::int64_t step_count = 0;
@@ -33,8 +34,9 @@ struct EmaState {
 /// Fills the arrays and the numbers from the state below the dotted path `scope`, which one of value() made
 /// or netcl wrote.
 /// Errors: as load_parameters(), strictly.
-Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& scope, AdamState& state);
-Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& scope, MomentumState& state);
-Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& scope, EmaState& state);
+NETCL_CKPT_EXPORT Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& scope, AdamState& state);
+NETCL_CKPT_EXPORT Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& scope,
+                                              MomentumState& state);
+NETCL_CKPT_EXPORT Result<void> load_optimizer(const Checkpoint& checkpoint, const std::string& scope, EmaState& state);
 
 }  // namespace netcl::ckpt

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/source.h"
 
 namespace netcl::ckpt {
@@ -16,7 +17,7 @@ namespace netcl::ckpt {
 /// makes them durable and puts them in place in one step. Destroyed without commit(), it leaves
 /// nothing behind and the target as it was.
 /// Threads: write_at() may be called concurrently; everything else by one thread.
-class OutputFile {
+class NETCL_CKPT_EXPORT OutputFile {
  public:
   /// `replace`: whether an existing target may be replaced; its owner, permissions, access list and attributes are
   /// kept. A symbolic link is followed, so that the file it points to is replaced and the link stays.
@@ -38,7 +39,7 @@ class OutputFile {
   /// Errors: io (no space). A file system that cannot preallocate is no error.
   Result<void> preallocate(std::uint64_t size_bytes);
 
-  /// Says that the file will not be larger than `size_bytes`, where that is all that is known. Claims nothing; it
+  /// Says that the file will not be larger than `size_bytes`, if that is all that is known. Claims nothing; it
   /// lets threads that write into a file in memory run side by side.
   void expect_at_most(std::uint64_t size_bytes);
 

@@ -9,6 +9,7 @@
 #include "netcl/ckpt/checkpoint.h"
 #include "netcl/ckpt/diagnostics.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/run.h"
 #include "netcl/ckpt/source.h"
@@ -28,7 +29,7 @@ struct RepairReport {
   /// The file has lost its end: what stood behind the last member that was found, other members and an npz's values
   /// that are no arrays, cannot be named.
   bool end_lost = false;
-  std::optional<Format> format;   ///< of the output; nothing where it cannot be read
+  std::optional<Format> format;   ///< of the output; nothing if it cannot be read
   std::uint64_t num_tensors = 0;  ///< that the output lists
   std::vector<std::string> kept;  ///< members, or tensors of safetensors, in the order of the file
   /// Those of them whose CRC-32 is wrong: pickles that are whole nevertheless.
@@ -52,10 +53,11 @@ struct RepairReport {
 /// Rebuilds a damaged or truncated npz, `.netcl`, torch's zip or safetensors file. Members of an archive are found by
 /// their local headers and by what is left of the directory; those whose data decodes to the recorded CRC-32 are moved
 /// as they are stored into a new archive, the others are listed. A `data.pkl` of which only the CRC is wrong is kept
-/// where it is a whole pickle. Of safetensors the tensors are kept whose data is all there. The output has the format
-/// of the input, and appears complete or not at all. Errors: unsupported where no zip member is found; corrupt where
-/// none is whole; invalid_argument where the output is the input or has the name of another format; io, limit_exceeded,
+/// if it is a whole pickle. Of safetensors the tensors are kept whose data is all there. The output has the format
+/// of the input, and appears complete or not at all. Errors: unsupported if no zip member is found; corrupt if
+/// none is whole; invalid_argument if the output is the input or has the name of another format; io, limit_exceeded,
 /// cancelled.
-Result<RepairReport> repair(SourcePtr in, const std::filesystem::path& out, const RepairOptions& options = {});
+NETCL_CKPT_EXPORT Result<RepairReport> repair(SourcePtr in, const std::filesystem::path& out,
+                                              const RepairOptions& options = {});
 
 }  // namespace netcl::ckpt

@@ -5,20 +5,18 @@
 #include <memory>
 
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/run.h"
 #include "netcl/ckpt/storage.h"
 #include "netcl/ckpt/value.h"
 
-// Saving and loading what a program trains, wherever it lives: netcl's calls with their promises kept.
+// Saving what a program trains, wherever it lives. load.h loads it, netcl.h has netcl's own calls.
 //
 //   std::vector<float> weight(6), m(6), v(6);
 //   const TensorTarget w = host_target(weight, {2, 3});
-//   auto saved = save_state(Value::dict({{"model", Value::dict({{"fc.weight", w}})},
-//                                        {"optimizer", AdamState{7, {{host_target(m, {2, 3}), host_target(v, {2,
-//                                        3})}}}.value()},
-//                                        {"epoch", 3}}),
-//                           "run.v2");                         // run.v2.npz
-//   auto state = load_state("run.v2");                         // a Checkpoint; no payload is read yet
+//   AdamState adam{7, {{host_target(m, {2, 3}), host_target(v, {2, 3})}}};
+//   auto saved = save_state({{"model", {{"fc.weight", w}}}, {"optimizer", adam.value()}, {"epoch", 3}}, "run.v2");
+//   auto state = load_state("run.v2");  // of run.v2.npz, as a Checkpoint; no payload is read yet
 //   auto report = load_parameters(*state, {{{"fc.weight", w}}}, {.scope = "model"});
 //
 // What is written opens in netcl 0.4.4, np.load and the others; what they write opens here.
@@ -37,13 +35,14 @@ struct SaveOptions {
 /// Writes the state, atomically and durably, in the format of the path's extension; a path without one of
 /// the known extensions gets ".npz" behind all that it has ("run.v2" -> "run.v2.npz"). An existing file is
 /// replaced. Afterwards the path names the whole new state; after an error or a crash the whole old one.
-/// Errors: those of add_to(), unsupported where the format cannot hold a value, io, device, cancelled.
-Result<void> save_state(const Value& state, const std::filesystem::path& path, const SaveOptions& options = {});
+/// Errors: those of add_to(), unsupported if the format cannot hold a value, io, device, cancelled.
+NETCL_CKPT_EXPORT Result<void> save_state(const Value& state, const std::filesystem::path& path,
+                                          const SaveOptions& options = {});
 
 /// A save that goes on while the program does. Errors never get lost: wait() gives them; a handle that is
-/// destroyed without wait() waits, and where the save failed ends the program with std::terminate(), as an
+/// destroyed without wait() waits, and if the save failed ends the program with std::terminate(), as an
 /// exception does that nobody catches. In a child after fork() it neither waits nor ends anything.
-class PendingSave {
+class NETCL_CKPT_EXPORT PendingSave {
  public:
   PendingSave(PendingSave&&) noexcept;
   PendingSave& operator=(PendingSave&&) = delete;
@@ -62,6 +61,7 @@ class PendingSave {
 
 /// Copies every array into memory of its own and returns; the file is written by another thread.
 /// Errors: out_of_memory and those of reading the arrays; those of writing come from wait().
-Result<PendingSave> save_async(const Value& state, const std::filesystem::path& path, const SaveOptions& options = {});
+NETCL_CKPT_EXPORT Result<PendingSave> save_async(const Value& state, const std::filesystem::path& path,
+                                                 const SaveOptions& options = {});
 
 }  // namespace netcl::ckpt

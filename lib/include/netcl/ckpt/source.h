@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 
 namespace netcl::ckpt {
 
@@ -22,7 +23,7 @@ struct FileId {
 
 /// Bytes that can be read at any position: a file, or memory.
 /// Threads: all members may be called concurrently.
-class ByteSource {
+class NETCL_CKPT_EXPORT ByteSource {
  public:
   virtual ~ByteSource() = default;
 
@@ -30,7 +31,7 @@ class ByteSource {
   virtual std::uint64_t size_bytes() const = 0;
 
   /// Fills all of `dst` from `offset_bytes` on.
-  /// Errors: truncated where the source ends first (also when another process has cut the file
+  /// Errors: truncated if the source ends first (also when another process has cut the file
   /// since it was opened), io.
   virtual Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const = 0;
 
@@ -46,16 +47,16 @@ using SourcePtr = std::shared_ptr<const ByteSource>;
 /// Opens `path` for positioned reads (pread, not mmap: a mapped file that a training run truncates
 /// is a SIGBUS). A pipe or other unseekable file is first copied to an unlinked temporary file.
 /// Errors: io (missing, a directory, no permission).
-Result<SourcePtr> open_file(const std::filesystem::path& path);
+NETCL_CKPT_EXPORT Result<SourcePtr> open_file(const std::filesystem::path& path);
 
 /// `path`, opened for each read anew: a folder may have more files than a process may hold open.
-/// Errors: io; truncated where the file has become shorter since.
-Result<SourcePtr> reopening_file(const std::filesystem::path& path);
+/// Errors: io; truncated if the file has become shorter since.
+NETCL_CKPT_EXPORT Result<SourcePtr> reopening_file(const std::filesystem::path& path);
 
 /// Standard input, as open_file() treats a pipe.
-Result<SourcePtr> open_standard_input();
+NETCL_CKPT_EXPORT Result<SourcePtr> open_standard_input();
 
 /// Owns `bytes`.
-SourcePtr memory_source(std::vector<std::byte> bytes, std::string name);
+NETCL_CKPT_EXPORT SourcePtr memory_source(std::vector<std::byte> bytes, std::string name);
 
 }  // namespace netcl::ckpt

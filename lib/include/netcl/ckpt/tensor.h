@@ -10,13 +10,14 @@
 
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/storage.h"
 
 namespace netcl::ckpt {
 
 /// An n-dimensional view of a storage. Copying a Tensor copies no payload.
 /// Lifetime: keeps its storage, and with it the open file, alive.
-struct Tensor {
+struct NETCL_CKPT_EXPORT Tensor {
   DType dtype;
   std::vector<std::uint64_t> shape;
   std::vector<std::uint64_t> strides;  ///< in elements, one for each dimension; may be 0 (torch's expand)
@@ -26,7 +27,7 @@ struct Tensor {
 
   std::uint64_t num_elements() const;
   std::uint64_t size_bytes() const { return num_elements() * dtype.item_bytes; }
-  /// True where the elements lie side by side in C order, so that the payload is one range.
+  /// True if the elements lie side by side in C order, so that the payload is one range.
   bool is_c_contiguous() const;
   /// Fortran order, and not C order at the same time.
   bool is_f_contiguous() const;
@@ -55,16 +56,16 @@ struct Tensor {
 };
 
 /// Strides, in elements, of a C-order or Fortran-order array of `shape`.
-std::vector<std::uint64_t> c_strides(std::span<const std::uint64_t> shape);
-std::vector<std::uint64_t> f_strides(std::span<const std::uint64_t> shape);
+NETCL_CKPT_EXPORT std::vector<std::uint64_t> c_strides(std::span<const std::uint64_t> shape);
+NETCL_CKPT_EXPORT std::vector<std::uint64_t> f_strides(std::span<const std::uint64_t> shape);
 
 /// Streams a tensor's elements in C order, little-endian: what its SHA-256 is taken of, and what
 /// `numpy.ascontiguousarray(a).astype(little-endian).tobytes()` gives. Memory is bounded by 16 MiB,
 /// or for a compressed payload in another order by twice `max_buffered_bytes`, whatever the size.
 /// Threads: one thread at a time.
-class TensorReader {
+class NETCL_CKPT_EXPORT TensorReader {
  public:
-  /// Errors: unsupported for an object array; corrupt where the tensor lies beyond its storage.
+  /// Errors: unsupported for an object array; corrupt if the tensor lies beyond its storage.
   static Result<TensorReader> open(const Tensor& tensor, std::uint64_t max_buffered_bytes = std::uint64_t{64} << 20);
 
   TensorReader(TensorReader&&) noexcept;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/tensor.h"
 
 namespace netcl::ckpt {
@@ -42,8 +43,8 @@ using ValueId = std::uint32_t;
 /// no entries, and is 0. What is given to an add_ or define_ function may lie in the tree itself.
 /// Throws, of all that adds, as the standard containers do: std::bad_alloc, and std::length_error for a text over
 /// 4 GiB or more than 2^32 values.
-/// Lifetime: ids, spans and views are valid as long as the tree and nothing is added to it.
-class Tree {
+/// Lifetime: ids and tensors are valid as long as the tree, spans and texts until something is added to it.
+class NETCL_CKPT_EXPORT Tree {
  public:
   struct Entry {
     ValueId key;
@@ -53,7 +54,7 @@ class Tree {
   ValueId add_none();
   ValueId add_boolean(bool value);
   ValueId add_integer(std::int64_t value);
-  /// Decimal text, "-" first where negative. Becomes `integer` where it fits.
+  /// Decimal text, "-" first if negative. Becomes `integer` if it fits.
   ValueId add_big_integer(std::string_view decimal);
   ValueId add_real(double value);
   ValueId add_complex(double real, double imaginary);

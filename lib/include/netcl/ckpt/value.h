@@ -15,6 +15,7 @@
 
 #include "netcl/ckpt/dtype.h"
 #include "netcl/ckpt/error.h"
+#include "netcl/ckpt/export.h"
 #include "netcl/ckpt/memory.h"
 #include "netcl/ckpt/tensor.h"
 #include "netcl/ckpt/tree.h"
@@ -26,11 +27,12 @@ namespace netcl::ckpt {
 ///   Value state = {{"model", {{"fc.weight", weights, {2, 3}}}}, {"step", step}};
 ///
 /// In braces, a list of which every item is {text, value} is a dict; {text, vector, {sizes}} is such an item too, the
-/// vector's elements as an array of that shape. Any other is a list, also of one: Value(x), not Value{x}, is a copy.
+/// vector's elements as an array of that shape. Any other is a list; but of one Value alone compilers make a copy, for
+/// which Value::list({x}) is the list.
 /// Copying a Value copies no array and no container.
 /// Throws std::bad_alloc, as the standard containers do. A moved-from one is None.
 /// Lifetime: vectors are copied; what is a TensorTarget or a Tensor is borrowed, see Memory.
-class Value {
+class NETCL_CKPT_EXPORT Value {
  public:
   using Items = std::vector<Value>;
   using Entries = std::vector<std::pair<std::string, Value>>;

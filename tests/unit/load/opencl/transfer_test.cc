@@ -10,7 +10,6 @@
 #include "netcl/ckpt/open.h"
 #include "opencl_tap.h"
 #include "sample.h"
-#include "temporary_directory.h"
 
 using namespace netcl::ckpt;
 
@@ -98,7 +97,7 @@ TensorTarget bytes_target(const DeviceMemory& memory) {
 }  // namespace
 
 TEST_CASE("transfer: every dtype goes to the device, into a file and back unchanged", "[load]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   for (const Way way : kWays) {
     const auto device = open_device(way);
     if (!device) return;
@@ -130,7 +129,7 @@ TEST_CASE("transfer: every dtype goes to the device, into a file and back unchan
 }
 
 TEST_CASE("transfer: large tensors, parts of pools and what lies beside them", "[load]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   for (const Way way : kWays) {
     const auto device = open_device(way);
     if (!device) return;
@@ -213,7 +212,7 @@ TEST_CASE("transfer: shared virtual memory", "[load]") {
 }
 
 TEST_CASE("transfer: a checkpoint of one device opens on another", "[load]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   const auto one = open_device(Way::staged), two = open_device(Way::mapped);
   if (!one) return;
   const auto bytes = counting(4'500'000, 8);
@@ -231,7 +230,7 @@ TEST_CASE("transfer: a checkpoint of one device opens on another", "[load]") {
 }
 
 TEST_CASE("transfer: a damaged member leaves every target as it was", "[load][hostile]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   for (const Way way : kWays) {
     const auto device = open_device(way);
     if (!device) return;
@@ -279,7 +278,7 @@ TEST_CASE("transfer: a device without room for a copy of the load checks it firs
 }
 
 TEST_CASE("transfer: small tensors travel together", "[load]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   const auto device = open_device(Way::staged);
   if (!device) return;
   constexpr std::size_t kCount = 2000;
@@ -303,7 +302,7 @@ TEST_CASE("transfer: small tensors travel together", "[load]") {
 }
 
 TEST_CASE("transfer: whichever call of OpenCL fails, nothing leaks and the error is told", "[load]") {
-  const TemporaryDirectory folder;
+  const TemporaryFolder folder;
   for (const Way way : kWays) {
     const long objects = tap_counts().objects, mappings = tap_counts().mappings;
     long failures = 0;

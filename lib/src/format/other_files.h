@@ -11,7 +11,7 @@ namespace netcl::ckpt {
 
 /// What a file that is no checkpoint is, by its first bytes, and the way out; nothing where nobody knows. No pickle
 /// begins like one.
-std::optional<std::string> describe_stranger(std::string_view head);
+std::optional<std::string> describe_other_file(std::string_view head);
 
 /// Whether an archive without data.pkl has only what torch.save has written by the time that it pickles: if that
 /// fails, the archive is closed nevertheless.

@@ -1,5 +1,5 @@
 // What is no checkpoint is named, and is never sound; an empty npz is one.
-#include "format/stranger.h"
+#include "format/other_files.h"
 
 #include "archive.h"
 #include "catch.h"
@@ -10,7 +10,7 @@
 using namespace netcl::ckpt;
 using namespace std::string_literals;
 
-TEST_CASE("stranger: an archive without a checkpoint is named and not sound", "[format]") {
+TEST_CASE("other_files: an archive without a checkpoint is named and not sound", "[format]") {
   const TemporaryFolder folder;
   struct Case {
     const char* name;
@@ -43,7 +43,7 @@ TEST_CASE("stranger: an archive without a checkpoint is named and not sound", "[
   }
 }
 
-TEST_CASE("stranger: an npz of no array is sound, with a warning, and never the newest checkpoint", "[format]") {
+TEST_CASE("other_files: an npz of no array is sound, with a warning, and never the newest checkpoint", "[format]") {
   const TemporaryFolder folder;
   for (const auto& parts : {std::vector<ArchivePart>{}, std::vector<ArchivePart>{{"notes", "hi", {}}}}) {
     write_text(folder.path / "empty.npz", zip_of(parts));
@@ -57,7 +57,7 @@ TEST_CASE("stranger: an npz of no array is sound, with a warning, and never the 
   }
 }
 
-TEST_CASE("stranger: what convert wrote of a checkpoint without tensors is one", "[format]") {
+TEST_CASE("other_files: what convert wrote of a checkpoint without tensors is one", "[format]") {
   const TemporaryFolder folder;
   write_text(folder.path / "m.npz", zip_of({}, R"({"netcl-ckpt":1,"state":{"epoch":3}})"));
   const auto report = verify(folder.path / "m.npz");

@@ -1,6 +1,6 @@
 // Whether a checkpoint is whole, and what it says of itself: step, epoch, metrics. What is valid is found out by
 // looking (format/peek.h), and only as far as the question needs.
-#include "run/look.h"
+#include "run/check.h"
 
 #include <algorithm>
 #include <array>
@@ -81,7 +81,7 @@ void take_values(const Tree& tree, ValueId dict, bool loose, CheckpointInfo& inf
 
 /// Whether it was the machine that did not let us look, and not the checkpoint: no permission, EIO, too many open
 /// files. What was removed meanwhile is gone, and no reason to stop.
-bool was_not_looked_at(const CheckpointInfo& c) {
+bool was_not_checked(const CheckpointInfo& c) {
   if (!c.defect || c.defect->code != ErrorCode::io) return false;
   const int number = c.defect->os_errno;
   return number != ENOENT && number != ENOTDIR && number != ESTALE;
@@ -119,7 +119,7 @@ void take_problems(const Problems& problems, CheckpointInfo& info) {
   set_defect(info, to_error(*it, ErrorCode::corrupt));
 }
 
-void look_at_file(const fs::path& path, const ScanOptions& options, CheckpointInfo& info) {
+void check_file(const fs::path& path, const ScanOptions& options, CheckpointInfo& info) {
   PeekOptions peek;
   peek.limits = options.limits;
   peek.values = options.values && !info.is_folder;
@@ -249,7 +249,7 @@ bool lacks_trainer_state(const std::set<std::string>& names) {
 
 /// A folder is valid if it is whole: each checkpoint in it is, there is one, and nothing that the others name is
 /// missing.
-void look_at_folder(const ScanOptions& options, CheckpointInfo& info) {
+void check_folder(const ScanOptions& options, CheckpointInfo& info) {
   const auto files = files_below(info.path);
   if (!files) return set_defect(info, files.error());
   std::set<std::string> names;  // of its own files
@@ -271,7 +271,7 @@ void look_at_folder(const ScanOptions& options, CheckpointInfo& info) {
       info.validity = Validity::valid;
       check_index(file, options, info);
     } else if (is_part(file)) {
-      look_at_file(file, options, info);
+      check_file(file, options, info);
     } else {
       continue;
     }
@@ -295,32 +295,32 @@ void look_at_folder(const ScanOptions& options, CheckpointInfo& info) {
 
 }  // namespace
 
-void look_at(CheckpointInfo& info, const ScanOptions& options) {
+void check_checkpoint(CheckpointInfo& info, const ScanOptions& options) {
   info.validity = Validity::unchecked;
   info.defect.reset();
   if (options.check == Check::none) return;
   auto outcome = guarded([&]() -> Result<void> {
     if (info.is_folder) {
-      look_at_folder(options, info);
+      check_folder(options, info);
     } else if (info.size_bytes == 0) {
       return fail(ErrorCode::truncated, "the file is empty");
     } else {
-      look_at_file(info.path, options, info);
+      check_file(info.path, options, info);
     }
     return {};
   });
   if (!outcome) set_defect(info, outcome.error());
 }
 
-void look_at_all(std::vector<CheckpointInfo>& list, const ScanOptions& options, const CheckpointIndex* index) {
+void check_checkpoints(std::vector<CheckpointInfo>& list, const ScanOptions& options, const CheckpointIndex* index) {
   constexpr std::size_t kWorthThreads = 64;
   parallel_for(list.size() < kWorthThreads ? 1 : thread_count(options.run.jobs), list.size(), [&](std::size_t i) {
-    if (index == nullptr || !index->recall(list[i])) look_at(list[i], options);
+    if (index == nullptr || !index->recall(list[i])) check_checkpoint(list[i], options);
   });
 }
 
-Result<void> require_looks(std::span<const CheckpointInfo> list) {
-  const auto it = std::find_if(list.begin(), list.end(), was_not_looked_at);
+Result<void> require_checked(std::span<const CheckpointInfo> list) {
+  const auto it = std::find_if(list.begin(), list.end(), was_not_checked);
   if (it == list.end()) return {};
   return tl::make_unexpected(*it->defect);
 }

@@ -1,6 +1,6 @@
 // What files are that people take for checkpoints: programs have their marks, archives the names of their members.
 // The message names it and says what to do, which "corrupt" never does.
-#include "format/stranger.h"
+#include "format/other_files.h"
 
 #include <algorithm>
 #include <array>
@@ -39,7 +39,7 @@ std::string list_members(const ZipDirectory& directory) {
 
 }  // namespace
 
-std::optional<std::string> describe_stranger(std::string_view head) {
+std::optional<std::string> describe_other_file(std::string_view head) {
   auto has = [&](std::string_view word, std::size_t from = 0) {
     return head.size() > from && head.substr(from).starts_with(word);
   };

@@ -11,13 +11,13 @@ namespace netcl::ckpt {
 
 /// Opens a checkpoint as far as options.check says, and fills in its validity and, with options.values, what it says of
 /// itself.
-void look_at(CheckpointInfo& checkpoint, const ScanOptions& options);
+void check_checkpoint(CheckpointInfo& checkpoint, const ScanOptions& options);
 
 /// The same of all; what `index`, which may be null, knows of one is believed.
-void look_at_all(std::vector<CheckpointInfo>& checkpoints, const ScanOptions& options,
-                 const CheckpointIndex* index = nullptr);
+void check_checkpoints(std::vector<CheckpointInfo>& checkpoints, const ScanOptions& options,
+                       const CheckpointIndex* index = nullptr);
 
 /// Errors: the first of those that the machine did not let us look at: no permission, EIO, too many open files.
-Result<void> require_looks(std::span<const CheckpointInfo> checkpoints);
+Result<void> require_checked(std::span<const CheckpointInfo> checkpoints);
 
 }  // namespace netcl::ckpt

@@ -244,9 +244,7 @@ bool is_torch_zip(const ZipDirectory& directory) {
 Result<Checkpoint> open_checkpoint(SourcePtr source, const std::filesystem::path& path, const OpenOptions& options) {
   return guarded([&]() -> Result<Checkpoint> {
     if (!source) return fail(ErrorCode::invalid_argument, "there is no source to read from");
-    auto out = read_source(source, path, options);
-    if (!out && out.error().file.empty()) out.error().file = source->name();
-    return out;
+    return in_file(read_source(source, path, options), source->name());
   });
 }
 

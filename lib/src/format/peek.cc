@@ -166,11 +166,7 @@ Result<Checkpoint> peek(const std::filesystem::path& path, const PeekOptions& op
 }  // namespace
 
 Result<Checkpoint> peek_checkpoint(const std::filesystem::path& path, const PeekOptions& options) {
-  return guarded([&]() -> Result<Checkpoint> {
-    auto out = peek(path, options);
-    if (!out && out.error().file.empty()) out.error().file = path.string();
-    return out;
-  });
+  return guarded([&]() -> Result<Checkpoint> { return in_file(peek(path, options), path.string()); });
 }
 
 }  // namespace netcl::ckpt

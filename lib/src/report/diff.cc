@@ -96,10 +96,7 @@ class Differ {
     CKPT_CHECK(validate());
     if (options_.scope == DiffScope::all || options_.scope == DiffScope::metadata) {
       for (const Checkpoint* checkpoint : {&a_, &b_}) {
-        if (auto safe = refuse_unsafe(checkpoint->problems); !safe) {
-          safe.error().file = checkpoint->path;
-          return tl::make_unexpected(std::move(safe.error()));
-        }
+        CKPT_CHECK(in_file(refuse_unsafe(checkpoint->problems), checkpoint->path));
       }
       CKPT_CHECK(diff_metadata(a_, b_, criterion_, filter_, options_.limits, report_));
       report_.differs = report_.num_metadata > 0;
@@ -185,9 +182,7 @@ class Differ {
       if (!why.empty() && filter_.selects(c.name()) && in_scope(c.group, options_.scope))
         found.push_back({c.own_name, std::move(why)});
     }
-    auto refused = refuse_unreadable(found);
-    if (!refused) refused.error().file = checkpoint.path;
-    return refused;
+    return in_file(refuse_unreadable(found), checkpoint.path);
   }
 
   void add_single(const Candidate& c, const Tree& tree, TensorChange change) {

@@ -24,15 +24,16 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSchema = "netcl-ckpt.manifest/1";
 constexpr std::string_view kExtension = ".manifest.json";
 
-Result<std::string> hash_file(const SourcePtr& source, const Run& run) {
+Result<std::string> hash_file(const SourcePtr& source, RunState& state) {
   const auto block = thread_buffer(std::size_t{1} << 20);
   Sha256 hash;
   for (std::uint64_t at = 0; at < source->size_bytes();) {
-    if (run.cancelled()) return fail_cancelled();
+    if (state.stopped()) return fail_cancelled();
     const auto bytes = block.first(std::min<std::uint64_t>(block.size(), source->size_bytes() - at));
     CKPT_CHECK(source->read_at(at, bytes));
     hash.update(bytes);
     at += bytes.size();
+    state.advance(bytes.size());
   }
   return hash.hex_digest();
 }
@@ -67,7 +68,12 @@ Result<ManifestFile> describe(const fs::path& path, std::string name, const Mani
   Result<std::string> sha256 = std::string();
   Result<InspectReport> report = InspectReport();
   parallel_for(thread_count(options.run.jobs), 2, [&](std::size_t i) {
-    if (i == 0) sha256 = guarded([&] { return hash_file(source, options.run); });
+    if (i == 0) {
+      Run quietly;  // the progress is that of the tensors
+      quietly.cancel = options.run.cancel;
+      RunState state(quietly, 0);
+      sha256 = guarded([&] { return hash_file(source, state); });
+    }
     if (i == 1) report = guarded([&] { return hash_tensors(source, path, options); });
   });
   CKPT_TRY(out.sha256, std::move(sha256));
@@ -210,16 +216,19 @@ class Checker {
   Checker(const fs::path& base, const ManifestOptions& options) : base_(base), options_(options) {}
 
   Result<ManifestReport> run(const Manifest& manifest) {
+    std::uint64_t total_bytes = 0;
+    for (const ManifestFile& file : manifest.files) total_bytes += std::min(file.file_bytes, ~total_bytes);
+    RunState state(options_.run, total_bytes);
     for (const ManifestFile& file : manifest.files) {
-      check(file);
-      if (options_.run.cancelled()) return fail_cancelled();
+      check(file, state);
+      if (state.stopped()) return fail_cancelled();
     }
     report_.num_files = manifest.files.size();
     return std::move(report_);
   }
 
  private:
-  void check(const ManifestFile& want) {
+  void check(const ManifestFile& want, RunState& state) {
     const fs::path path = base_ / want.path;
     std::error_code failed;
     if (!fs::is_regular_file(path, failed)) return add(want, "", "it is missing");
@@ -227,7 +236,7 @@ class Checker {
     if (!source) return add(want, "", source.error().message);
     const std::uint64_t size = (*source)->size_bytes();
     if (size == want.file_bytes) {
-      const auto sha256 = guarded([&] { return hash_file(*source, options_.run); });
+      const auto sha256 = guarded([&] { return hash_file(*source, state); });
       if (!sha256) return add(want, "", sha256.error().message);
       report_.checked_bytes += size;
       if (*sha256 == want.sha256) return;

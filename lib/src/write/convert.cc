@@ -328,9 +328,7 @@ Result<void> commit(OutputFile& file, std::uint64_t file_bytes, const fs::path& 
   if (json) {
     done = json->commit(json_bytes);
   } else if (std::error_code failed; !fs::remove(stale, failed) && failed) {
-    done = fail(ErrorCode::io, "cannot remove the earlier sidecar, which is ignored: {}", failed.message());
-    done.error().file = stale.string();
-    done.error().os_errno = failed.value();
+    done = fail_io(failed.value(), stale.string(), "cannot remove the earlier sidecar, which is ignored");
   }
   if (!done) done.error().message.insert(0, fmt::format("'{}' is the new one; ", path.filename().string()));
   return done;

@@ -118,6 +118,11 @@ def check_torch(folder):
     optimizer.load_state_dict(got["optimizer"])
     for key, want in model.state_dict().items():
         same_tensor(want, got["model"][key], key)
+    # A state dict stays an OrderedDict, and keeps what load_state_dict() asks of each module's version.
+    subprocess.run([TOOL, "strip-optimizer", "-q", folder / "training.pt", "-o", folder / "stripped.pt"], check=True)
+    want = model.state_dict()
+    for name, back in (("convert", got["model"]), ("strip", load(folder / "stripped.pt")["model"])):
+        expect(type(back) is type(want) and back._metadata == want._metadata, f"{name}: OrderedDict and _metadata")
 
 
 def check_numpy(folder):

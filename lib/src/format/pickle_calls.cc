@@ -30,7 +30,8 @@ Result<ValueId> PickleInterpreter::make_call(PickleId id, Meaning meaning, const
     case Meaning::mapping: {
       if (!has_attributes(call.state)) return bad_pickle("a dict's attributes are none");
       CKPT_TRY(const auto pairs, view_.mapping(id));
-      return make_dict(pairs);
+      if (meaning != Meaning::ordered_dict) return make_dict(pairs);
+      return make_dict(pairs, ordered_attributes(call.state));
     }
     case Meaning::list:
     case Meaning::deque: return make_sequence(ValueKind::list, id);
@@ -99,6 +100,43 @@ Result<ValueId> PickleInterpreter::make_call(PickleId id, Meaning meaning, const
     default: break;
   }
   return make_opaque(id);
+}
+
+std::optional<ValueId> PickleInterpreter::plain_dict(PickleId id) {
+  const auto pairs = view_.mapping(id);
+  if (!pairs) return std::nullopt;
+  std::vector<Tree::Entry> entries;
+  for (std::size_t i = 0; i + 1 < pairs->size(); i += 2) {
+    const PickleId key = (*pairs)[i], item = (*pairs)[i + 1];
+    std::optional<ValueId> plain;
+    switch (view_.kind(item)) {
+      case Kind::none: plain = tree_.add_none(); break;
+      case Kind::boolean: plain = tree_.add_boolean(g_.boolean(item)); break;
+      case Kind::integer: plain = tree_.add_integer(g_.integer(item)); break;
+      case Kind::string: plain = tree_.add_string(view_.text(item)); break;
+      default: break;
+    }
+    if (!plain || view_.kind(key) != Kind::string) return std::nullopt;
+    entries.push_back({tree_.add_string(view_.text(key)), *plain});
+  }
+  return tree_.add_dict(entries);
+}
+
+ValueId PickleInterpreter::ordered_attributes(PickleId state) {
+  constexpr std::string_view kMetadata = "_metadata";
+  const auto given = state == kNoPickle ? std::vector<PickleId>() : view_.attributes(state);
+  const PickleId metadata = view_.find(given, kMetadata);
+  const auto modules = metadata == kNoPickle ? Result<std::vector<PickleId>>() : view_.mapping(metadata);
+  if (!no_attributes_) no_attributes_ = tree_.add_dict({});
+  if (metadata == kNoPickle || !modules) return *no_attributes_;
+  std::vector<Tree::Entry> entries;
+  for (std::size_t i = 0; i + 1 < modules->size(); i += 2) {
+    const auto facts = plain_dict((*modules)[i + 1]);
+    if (!facts || view_.kind((*modules)[i]) != Kind::string) return *no_attributes_;
+    entries.push_back({tree_.add_string(view_.text((*modules)[i])), *facts});
+  }
+  const Tree::Entry entry{tree_.add_string(kMetadata), tree_.add_dict(entries, *no_attributes_)};
+  return tree_.add_dict({&entry, 1});
 }
 
 bool PickleInterpreter::is_dict_type(Meaning m) {

@@ -139,7 +139,7 @@ Result<ValueId> PickleInterpreter::make_global(PickleId id) {
   return tree_.add_opaque(to_valid_utf8(global.qualified()), {});
 }
 
-Result<ValueId> PickleInterpreter::make_dict(const std::vector<PickleId>& pairs) {
+Result<ValueId> PickleInterpreter::make_dict(const std::vector<PickleId>& pairs, std::optional<ValueId> attributes) {
   std::vector<Tree::Entry> entries;
   std::unordered_map<std::string, std::size_t> seen;
   for (std::size_t i = 0; i + 1 < pairs.size(); i += 2) {
@@ -156,7 +156,7 @@ Result<ValueId> PickleInterpreter::make_dict(const std::vector<PickleId>& pairs)
     }
     entries.push_back(entry);
   }
-  return tree_.add_dict(entries);
+  return tree_.add_dict(entries, attributes);
 }
 
 std::optional<std::string> PickleInterpreter::key_identity(PickleId key) const {

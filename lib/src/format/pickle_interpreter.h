@@ -35,7 +35,7 @@ class PickleInterpreter {
   void report(ProblemCode code, std::string message, std::optional<Severity> severity = {}, std::string global = "");
   Result<ValueId> make_global(PickleId id);
   /// Of key, value, key, value …; a key that is set again keeps its place and takes the later value.
-  Result<ValueId> make_dict(const std::vector<PickleId>& pairs);
+  Result<ValueId> make_dict(const std::vector<PickleId>& pairs, std::optional<ValueId> attributes = std::nullopt);
   /// Equal for keys that Python holds equal, as far as keys are plain.
   std::optional<std::string> key_identity(PickleId key) const;
   Result<ValueId> make_bytes(PickleId id);
@@ -60,6 +60,11 @@ class PickleInterpreter {
   // pickle_calls.cc
   Result<ValueId> make_call(PickleId id, Meaning meaning, const std::vector<PickleId>& given);
   static bool is_dict_type(Meaning m);
+  /// torch's `_metadata` of a state dict, a dict of dicts of plain values, as the attributes of an OrderedDict; any
+  /// other is left out.
+  ValueId ordered_attributes(PickleId state);
+  /// A dict of plain values; nothing for any other.
+  std::optional<ValueId> plain_dict(PickleId id);
   /// A state that an object without a __setstate__ takes.
   bool has_attributes(PickleId state) const;
   Result<ValueId> make_sequence(ValueKind kind, PickleId id);
@@ -113,6 +118,7 @@ class PickleInterpreter {
   std::unordered_map<std::string, ValueId> by_id_;     // tensors, by the persistent id
   std::unordered_map<std::string, ValueId> beside_;    // arrays, by the name of the file
   std::unordered_map<std::string, SourcePtr> opened_;  // by name
+  std::optional<ValueId> no_attributes_;               // of an OrderedDict, for all that have none
   bool dtensor_noted_ = false;
 };
 

@@ -97,6 +97,16 @@ Result<void> TreePickler::global(std::string_view qualified) {
   }
   const auto dot = std::min(qualified.rfind('.'), qualified.size());
   const auto type = type_name(qualified.substr(0, dot), qualified.substr(std::min(dot + 1, qualified.size())));
+  if (!type && dot < qualified.size() && !weights_only_) {
+    // A function that reading takes for harmless as a value, such as builtins.hash.
+    PickleGlobal named;
+    named.module = qualified.substr(0, dot);
+    named.name = qualified.substr(dot + 1);
+    if (classify(named, false, false).grade == Grade::plain) {
+      writer.global(named.module, named.name);
+      return {};
+    }
+  }
   if (!type) {
     return fail(ErrorCode::unsupported, "{} is a name that only its own program can load; exclude it",
                 to_valid_utf8(qualified));
@@ -160,7 +170,16 @@ Result<void> TreePickler::begin(ValueId id) {
   if (kind == ValueKind::frozenset && weights_only_)
     return fail(ErrorCode::unsupported, "torch.load(weights_only=True) refuses a frozenset; exclude it");
   if (frame.grows()) {
-    kind == ValueKind::list ? writer.empty_list() : writer.empty_dict();
+    frame.attributes = tree_.attributes(id);
+    if (frame.attributes) {
+      writer.global("collections", "OrderedDict");
+      writer.mark();
+      writer.tuple();
+      writer.reduce();
+      if (tree_.entries(*frame.attributes).empty()) frame.attributes.reset();
+    } else {
+      kind == ValueKind::list ? writer.empty_list() : writer.empty_dict();
+    }
     memo_[id] = writer.put();
   } else {
     memo_[id] = kOpen;
@@ -184,6 +203,11 @@ Result<void> TreePickler::write() {
   while (!stack_.empty()) {
     Frame& top = stack_.back();
     const bool ended = top.next == top.size();
+    if (top.attributes_written) {
+      writer.build();
+      stack_.pop_back();
+      continue;
+    }
     if (top.grows() && top.next > 0 && (ended || top.next % top.batch() == 0)) {
       top.kind == ValueKind::list ? writer.appends() : writer.set_items();
     }
@@ -199,6 +223,11 @@ Result<void> TreePickler::write() {
         writer.reduce();
       }
       memo_[top.id] = writer.put();
+    }
+    if (top.attributes) {
+      top.attributes_written = true;
+      CKPT_CHECK(located(begin(*top.attributes)));  // `top` may move
+      continue;
     }
     stack_.pop_back();
   }

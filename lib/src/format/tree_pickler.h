@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -43,6 +44,8 @@ class TreePickler {
     std::span<const Tree::Entry> entries;
     std::span<const ValueId> items;
     std::size_t next = 0;
+    std::optional<ValueId> attributes = std::nullopt;  // of an OrderedDict, to be written behind its entries
+    bool attributes_written = false;
 
     std::size_t size() const { return kind == ValueKind::dict ? 2 * entries.size() : items.size(); }
     ValueId at(std::size_t i) const {

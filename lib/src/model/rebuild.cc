@@ -102,7 +102,7 @@ class Rebuilder {
     const auto own = copies_.find(done.id);
     const ValueId id = own == copies_.end() ? tree_.reserve() : own->second;
     if (done.kind == ValueKind::dict) {
-      tree_.define_dict(id, done.entries);
+      tree_.define_dict(id, done.entries, tree_.attributes(done.id));
     } else if (done.kind != ValueKind::opaque) {
       tree_.define_sequence(id, done.kind, done.items);
     } else if (rules_.open_opaque) {

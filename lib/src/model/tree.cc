@@ -40,15 +40,15 @@ void Tree::define(ValueId id, Node node) {
 }
 
 ValueId Tree::add_text(ValueKind kind, std::string_view text) {
-  const Node node{kind, counted(text.size()), text_.size()};
+  const Node node{kind, false, counted(text.size()), text_.size()};
   text_.append(text);
   return push(node);
 }
 
-ValueId Tree::add_none() { return push({ValueKind::none, 0, 0}); }
-ValueId Tree::add_boolean(bool value) { return push({ValueKind::boolean, 0, value ? 1U : 0U}); }
+ValueId Tree::add_none() { return push({ValueKind::none, false, 0, 0}); }
+ValueId Tree::add_boolean(bool value) { return push({ValueKind::boolean, false, 0, value ? 1U : 0U}); }
 ValueId Tree::add_integer(std::int64_t value) {
-  return push({ValueKind::integer, 0, static_cast<std::uint64_t>(value)});
+  return push({ValueKind::integer, false, 0, static_cast<std::uint64_t>(value)});
 }
 
 ValueId Tree::add_big_integer(std::string_view decimal) {
@@ -58,11 +58,11 @@ ValueId Tree::add_big_integer(std::string_view decimal) {
   return add_text(ValueKind::big_integer, decimal);
 }
 
-ValueId Tree::add_real(double value) { return push({ValueKind::real, 0, std::bit_cast<std::uint64_t>(value)}); }
+ValueId Tree::add_real(double value) { return push({ValueKind::real, false, 0, std::bit_cast<std::uint64_t>(value)}); }
 
 ValueId Tree::add_complex(double real, double imaginary) {
   complexes_.emplace_back(real, imaginary);
-  return push({ValueKind::complex, 0, complexes_.size() - 1});
+  return push({ValueKind::complex, false, 0, complexes_.size() - 1});
 }
 
 ValueId Tree::add_string(std::string_view text) { return add_text(ValueKind::string, text); }
@@ -71,23 +71,24 @@ ValueId Tree::add_name(std::string_view qualified_name) { return add_text(ValueK
 
 ValueId Tree::add_tensor(Tensor tensor) {
   tensors_.push_back(std::move(tensor));
-  return push({ValueKind::tensor, 0, tensors_.size() - 1});
+  return push({ValueKind::tensor, false, 0, tensors_.size() - 1});
 }
 
 ValueId Tree::add_scalar(Tensor tensor) {
   tensors_.push_back(std::move(tensor));
-  return push({ValueKind::scalar, 0, tensors_.size() - 1});
+  return push({ValueKind::scalar, false, 0, tensors_.size() - 1});
 }
 
 Tree::Node Tree::sequence_node(ValueKind kind, std::span<const ValueId> items) {
-  const Node node{kind, counted(items.size()), items_.size()};
+  const Node node{kind, false, counted(items.size()), items_.size()};
   append(items_, items);
   return node;
 }
 
-Tree::Node Tree::dict_node(std::span<const Entry> entries) {
-  const Node node{ValueKind::dict, counted(entries.size()), entries_.size()};
+Tree::Node Tree::dict_node(std::span<const Entry> entries, std::optional<ValueId> attributes) {
+  const Node node{ValueKind::dict, attributes.has_value(), counted(entries.size()), entries_.size()};
   append(entries_, entries);
+  if (attributes) entries_.push_back({*attributes, *attributes});
   return node;
 }
 
@@ -95,14 +96,16 @@ Tree::Node Tree::dict_node(std::span<const Entry> entries) {
 Tree::Node Tree::opaque_node(std::string_view global, std::span<const ValueId> parts) {
   const std::vector<ValueId> copy(parts.begin(), parts.end());
   const ValueId name = add_string(global);
-  const Node node{ValueKind::opaque, counted(copy.size()), items_.size()};
+  const Node node{ValueKind::opaque, false, counted(copy.size()), items_.size()};
   items_.push_back(name);
   append(items_, std::span(copy));
   return node;
 }
 
 ValueId Tree::add_sequence(ValueKind kind, std::span<const ValueId> items) { return push(sequence_node(kind, items)); }
-ValueId Tree::add_dict(std::span<const Entry> entries) { return push(dict_node(entries)); }
+ValueId Tree::add_dict(std::span<const Entry> entries, std::optional<ValueId> attributes) {
+  return push(dict_node(entries, attributes));
+}
 ValueId Tree::add_opaque(std::string_view global, std::span<const ValueId> parts) {
   return push(opaque_node(global, parts));
 }
@@ -118,7 +121,9 @@ void Tree::define(ValueId id, ValueId as) {
 void Tree::define_sequence(ValueId id, ValueKind kind, std::span<const ValueId> items) {
   define(id, sequence_node(kind, items));
 }
-void Tree::define_dict(ValueId id, std::span<const Entry> entries) { define(id, dict_node(entries)); }
+void Tree::define_dict(ValueId id, std::span<const Entry> entries, std::optional<ValueId> attributes) {
+  define(id, dict_node(entries, attributes));
+}
 void Tree::define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts) {
   define(id, opaque_node(global, parts));
 }
@@ -168,6 +173,11 @@ std::span<const Tree::Entry> Tree::entries(ValueId id) const {
   const Node n = node(id);
   if (n.kind != ValueKind::dict) return {};
   return std::span(entries_).subspan(n.data, n.count);
+}
+
+std::optional<ValueId> Tree::attributes(ValueId dict) const {
+  const Node n = node(dict);
+  return n.is_ordered ? std::optional(entries_[n.data + n.count].value) : std::nullopt;
 }
 
 const Tensor& Tree::tensor(ValueId id) const {

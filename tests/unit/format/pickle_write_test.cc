@@ -1,9 +1,11 @@
 #include <array>
 #include <cmath>
 
+#include "bytes.h"
 #include "catch.h"
 #include "format/write_plan.h"
 #include "model/dtype.h"
+#include "netcl/ckpt/open.h"
 #include "sample.h"
 
 using namespace netcl::ckpt;
@@ -297,4 +299,42 @@ TEST_CASE("pickle_write: refuses attributes that have no place", "[format]") {
   const auto beside = plan_pickle(c);
   REQUIRE_FALSE(beside);
   CHECK(beside.error().member == "config");
+}
+
+TEST_CASE("pickle_write: an OrderedDict stays one, with torch's facts of the modules", "[format]") {
+  Checkpoint c;
+  Tree& t = c.tree;
+  c.attributes = t.add_dict({});
+  const ValueId none = t.add_dict({});
+  const Tree::Entry version{t.add_string("version"), t.add_integer(2)};
+  const Tree::Entry module{t.add_string("bn"), t.add_dict({&version, 1})};
+  const Tree::Entry metadata{t.add_string("_metadata"), t.add_dict({&module, 1}, none)};
+  const Tree::Entry entries[] = {{t.add_string("epoch"), t.add_integer(3)},
+                                 {t.add_string("empty"), t.add_dict({}, none)}};
+  c.root = t.add_dict(entries, t.add_dict({&metadata, 1}));
+  const auto plan = plan_pickle(c);
+  REQUIRE(plan);
+  const Checkpoint back = read_back(*plan);
+  CHECK(dump(back.tree, back.root) == "{'epoch': 3, 'empty': {}}");
+  const auto kept = back.tree.attributes(back.root);
+  REQUIRE(kept);
+  CHECK(dump(back.tree, *kept) == "{'_metadata': {'bn': {'version': 2}}}");
+  const auto empty = back.tree.attributes(back.tree.find(back.root, "empty")->value);
+  REQUIRE(empty);
+  CHECK(back.tree.entries(*empty).empty());
+  CHECK(!back.tree.attributes(*empty));
+}
+
+TEST_CASE("pickle_write: attributes of an OrderedDict that are no plain facts are left out", "[format][hostile]") {
+  // BUILD with {'_metadata': X}: X holds itself, an unknown object, a list, or is no dict.
+  using namespace std::string_literals;
+  for (const std::string& metadata : {"}q\x02X\x01\0\0\0ah\x02s"s, "K\x01"s, "]"s, "}X\x01\0\0\0a]s"s, "}K\x01}s"s}) {
+    const std::string bytes = "\x80\x02"s + "ccollections\nOrderedDict\n)R}X\x09\0\0\0_metadata"s + metadata + "sb."s;
+    const auto c = open_checkpoint(source_of(bytes), "a.pkl");
+    REQUIRE(c);
+    CHECK(c->problems.empty());
+    const auto kept = c->tree.attributes(c->root);
+    REQUIRE(kept);
+    CHECK(c->tree.entries(*kept).empty());
+  }
 }

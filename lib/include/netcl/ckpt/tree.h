@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -65,7 +66,9 @@ class NETCL_CKPT_EXPORT Tree {
   ValueId add_name(std::string_view qualified_name);
   /// list, tuple, set or frozenset.
   ValueId add_sequence(ValueKind kind, std::span<const ValueId> items);
-  ValueId add_dict(std::span<const Entry> entries);
+  /// With `attributes`, a dict, it is an OrderedDict of Python's: what that keeps beside its entries, as a state dict
+  /// of torch keeps `_metadata`, mostly nothing.
+  ValueId add_dict(std::span<const Entry> entries, std::optional<ValueId> attributes = std::nullopt);
   /// `global`: module.name; `parts`: what it was called with or given as state.
   ValueId add_opaque(std::string_view global, std::span<const ValueId> parts);
   /// A place for a value that refers to itself: reserve, build the children, then define once, as it is or as what
@@ -73,7 +76,7 @@ class NETCL_CKPT_EXPORT Tree {
   ValueId reserve();
   void define(ValueId id, ValueId as);
   void define_sequence(ValueId id, ValueKind kind, std::span<const ValueId> items);
-  void define_dict(ValueId id, std::span<const Entry> entries);
+  void define_dict(ValueId id, std::span<const Entry> entries, std::optional<ValueId> attributes = std::nullopt);
   void define_opaque(ValueId id, std::string_view global, std::span<const ValueId> parts);
 
   /// A NumPy scalar becomes an array without dimensions; what is none stays as it is.
@@ -96,12 +99,16 @@ class NETCL_CKPT_EXPORT Tree {
   /// All tensors and NumPy scalars, to give them other storages.
   std::deque<Tensor>& tensors() { return tensors_; }
 
+  /// The attributes of an OrderedDict; nothing for any other value.
+  std::optional<ValueId> attributes(ValueId dict) const;
+
   /// The value under string key `key` of a dict, or nullptr.
   const Entry* find(ValueId dict, std::string_view key) const;
 
  private:
   struct Node {  // 16 bytes: a hostile pickle makes one for each of its bytes
     ValueKind kind = ValueKind::none;
+    bool is_ordered = false;  // of a dict: behind its entries is one with the attributes
     std::uint32_t count = 0;  // text bytes are stored as (offset, count), children likewise
     std::uint64_t data = 0;
   };
@@ -110,7 +117,7 @@ class NETCL_CKPT_EXPORT Tree {
   ValueId push(Node node);
   ValueId add_text(ValueKind kind, std::string_view text);
   Node sequence_node(ValueKind kind, std::span<const ValueId> items);
-  Node dict_node(std::span<const Entry> entries);
+  Node dict_node(std::span<const Entry> entries, std::optional<ValueId> attributes);
   Node opaque_node(std::string_view global, std::span<const ValueId> parts);
 
   std::vector<Node> nodes_;

@@ -125,7 +125,7 @@ Candidates candidates(const std::vector<std::string>& words) {
   if (command == commands().end()) return {};
 
   CLI::App app;
-  const Run run = command->add_options(app);
+  const Action run = command->add_options(app);
   const std::string_view name = command->name;
   const std::size_t equals = word.find('=');
   if (word.starts_with("--") && equals != word.npos) {
@@ -205,7 +205,7 @@ int run(const Options& options) {
 
 }  // namespace
 
-Run add_completion_options(CLI::App& command) {
+Action add_completion_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   command.add_option("SHELL", options->shell, "bash, zsh or fish")
       ->required()

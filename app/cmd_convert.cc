@@ -74,7 +74,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_convert_options(CLI::App& command) {
+Action add_convert_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   ConvertOptions& convert = options->convert;
   command.add_option("IN", options->in, "The checkpoint to read, or - for standard input")->required();

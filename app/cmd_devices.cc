@@ -48,7 +48,7 @@ int run(const CommonOptions& options) {
 
 }  // namespace
 
-Run add_devices_options(CLI::App& command) {
+Action add_devices_options(CLI::App& command) {
   auto options = std::make_shared<CommonOptions>();
   options->add_to(command);
   command.footer(

@@ -94,7 +94,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_diff_options(CLI::App& command) {
+Action add_diff_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   DiffOptions& diff = options->diff;
   command.add_option("A", options->view.a, "The first checkpoint, or - for standard input")->required();

@@ -41,7 +41,7 @@ int run(std::string command) {
 
 }  // namespace
 
-Run add_help_options(CLI::App& command) {
+Action add_help_options(CLI::App& command) {
   auto name = std::make_shared<std::string>();
   command.add_option("COMMAND", *name, "A command, or formats; without it, netcl-ckpt itself");
   command.footer(

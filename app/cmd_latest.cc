@@ -55,7 +55,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_latest_options(CLI::App& command) {
+Action add_latest_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   options->directory.add_to(command);
   options->common.add_to(command);

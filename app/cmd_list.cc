@@ -70,7 +70,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_list_options(CLI::App& command) {
+Action add_list_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   options->directory.add_to(command);
   options->common.add_to(command);

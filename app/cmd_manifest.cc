@@ -132,7 +132,7 @@ int run(const Options& options) {
 
 }  // namespace
 
-Run add_manifest_options(CLI::App& command) {
+Action add_manifest_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   command.add_option("ACTION", options->action, "create or check")->required()->transform(one_of({"create", "check"}));
   command

@@ -64,7 +64,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_prune_options(CLI::App& command) {
+Action add_prune_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   Retention& retention = options->prune.retention;
   options->directory.add_to(command);

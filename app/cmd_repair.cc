@@ -62,7 +62,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_repair_options(CLI::App& command) {
+Action add_repair_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   command.add_option("IN", options->in, "The damaged npz, .netcl, torch or safetensors file, or - for standard input")
       ->required();

@@ -106,7 +106,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_strip_options(CLI::App& command) {
+Action add_strip_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   StripOptions& strip = options->strip;
   command.add_option("IN", options->in, "The checkpoint to read, or - for standard input")->required();

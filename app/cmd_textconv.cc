@@ -37,7 +37,7 @@ int run(const std::string& path) {
 
 }  // namespace
 
-Run add_textconv_options(CLI::App& command) {
+Action add_textconv_options(CLI::App& command) {
   auto path = std::make_shared<std::string>();
   command.add_option("FILE", *path, "A checkpoint, or - for standard input")->required();
   command.footer(

@@ -104,7 +104,7 @@ int run(Options& options) {
 
 }  // namespace
 
-Run add_verify_options(CLI::App& command) {
+Action add_verify_options(CLI::App& command) {
   auto options = std::make_shared<Options>();
   command.add_option("FILE", options->files, "Checkpoints, directories of them, or - for standard input")->required();
   options->common.add_to(command);

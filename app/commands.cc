@@ -69,7 +69,7 @@ int print(std::string_view text) {
 
 int run_command(const Command& command, int argc, char** argv) {
   CLI::App app(command.description, std::string("netcl-ckpt ") + command.name);
-  const Run run = command.add_options(app);
+  const Action run = command.add_options(app);
   // One word an option: CLI11 would take all that follow a repeatable one, the files among them.
   for (CLI::Option* o : app.get_options({})) {
     if (o->nonpositional()) o->allow_extra_args(false);

@@ -10,7 +10,7 @@ class App;
 namespace netcl::ckpt::app {
 
 /// What a subcommand does once its options are read; gives the exit code.
-using Run = std::function<int()>;
+using Action = std::function<int()>;
 
 /// Exit codes of every subcommand.
 enum ExitCode : int {
@@ -23,26 +23,26 @@ enum ExitCode : int {
 struct Command {
   const char* name;
   const char* description;
-  Run (*add_options)(CLI::App& command);
+  Action (*add_options)(CLI::App& command);
 };
 
 /// All subcommands, as --help lists them. Lifetime: static storage.
 std::span<const Command> commands();
 
-Run add_completion_options(CLI::App& command);
-Run add_convert_options(CLI::App& command);
-Run add_diff_options(CLI::App& command);
-Run add_devices_options(CLI::App& command);
-Run add_help_options(CLI::App& command);
-Run add_inspect_options(CLI::App& command);
-Run add_latest_options(CLI::App& command);
-Run add_list_options(CLI::App& command);
-Run add_manifest_options(CLI::App& command);
-Run add_prune_options(CLI::App& command);
-Run add_repair_options(CLI::App& command);
-Run add_strip_options(CLI::App& command);
-Run add_textconv_options(CLI::App& command);
-Run add_verify_options(CLI::App& command);
+Action add_completion_options(CLI::App& command);
+Action add_convert_options(CLI::App& command);
+Action add_diff_options(CLI::App& command);
+Action add_devices_options(CLI::App& command);
+Action add_help_options(CLI::App& command);
+Action add_inspect_options(CLI::App& command);
+Action add_latest_options(CLI::App& command);
+Action add_list_options(CLI::App& command);
+Action add_manifest_options(CLI::App& command);
+Action add_prune_options(CLI::App& command);
+Action add_repair_options(CLI::App& command);
+Action add_strip_options(CLI::App& command);
+Action add_textconv_options(CLI::App& command);
+Action add_verify_options(CLI::App& command);
 
 /// Parses the command line and runs the subcommand that it names.
 int run_command_line(int argc, char** argv);

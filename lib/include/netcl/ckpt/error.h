@@ -20,7 +20,7 @@ enum class ErrorCode : std::uint8_t {
   checksum_mismatch,  ///< The payload's CRC-32 is not the recorded one.
   invalid_argument,   ///< The caller's options contradict each other or the file.
   out_of_memory,      ///< An allocation within the limits failed.
-  device,             ///< An OpenCL call failed.
+  device,             ///< A call of the device failed.
   cancelled,          ///< The caller asked to stop.
   internal,           ///< A bug in this library.
 };

@@ -34,19 +34,20 @@ class NETCL_CKPT_EXPORT PreparedLoad {
   virtual Result<void> commit() = 0;
 };
 
-/// A block of a device's memory.
+/// A block of a device's memory. OpenCL's is in device.h; a program may derive its own for a device of another kind.
 /// Threads: const access from many.
 class NETCL_CKPT_EXPORT DeviceAllocation {
  public:
   virtual ~DeviceAllocation() = default;
   virtual std::uint64_t size_bytes() const = 0;
   /// Its bytes as they are when they are read. Work that was put on the program's own queues must be finished
-  /// by then: clFinish before saving.
+  /// by then (with OpenCL: clFinish before saving).
   /// Lifetime: keeps the allocation alive.
   virtual StoragePtr storage() const = 0;
-  /// Prepares loads into this device's memory, all of whose targets lie there.
+  /// Prepares loads into this device's memory, all of whose targets lie there: compares dtypes, shapes, sizes and
+  /// checksums, and changes no target before commit().
   virtual Result<std::unique_ptr<PreparedLoad>> prepare(std::span<const TensorLoad> loads, const Run& run) const = 0;
-  /// The same for all allocations whose loads can be prepared together.
+  /// The same for all allocations whose loads can be prepared together, never null, and no other kind's.
   virtual const void* device() const = 0;
 };
 

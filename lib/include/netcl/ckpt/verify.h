@@ -57,6 +57,7 @@ NETCL_CKPT_EXPORT Result<VerifyReport> verify(SourcePtr source, const std::files
 
 /// Verifies many files, several at once, and gives each report to `done` as soon as all before it are given: in the
 /// order of `paths`, one call at a time, from any thread. "-" is standard input.
+/// options.run's progress is that of each file.
 /// Errors: out_of_memory; internal if `done` throws. What one file cannot be looked at for is in its report.
 NETCL_CKPT_EXPORT Result<void> verify_all(
     std::span<const std::string> paths, const VerifyOptions& options,

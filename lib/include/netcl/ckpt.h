@@ -13,6 +13,7 @@
 #include "netcl/ckpt/inspect.h"
 #include "netcl/ckpt/limits.h"
 #include "netcl/ckpt/load.h"
+#include "netcl/ckpt/loaders.h"
 #include "netcl/ckpt/manager.h"
 #include "netcl/ckpt/manifest.h"
 #include "netcl/ckpt/memory.h"

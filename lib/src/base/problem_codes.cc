@@ -13,6 +13,7 @@ constexpr const char* kArrays = "Arrays: npy, npz, .netcl";
 constexpr const char* kPickles = "Pickles, torch and Flax files";
 constexpr const char* kPair = "The pair of .npz and .json";
 constexpr const char* kExpected = "With --like, --expect and --finite";
+constexpr const char* kLoaders = "With --for";
 constexpr const char* kDevice = "With --device";
 
 constexpr auto kKinds = std::to_array<ProblemKind>({
@@ -119,6 +120,9 @@ constexpr auto kKinds = std::to_array<ProblemKind>({
     {ProblemCode::shape_mismatch, "shape-mismatch", Severity::error, kExpected, "a tensor has another shape."},
     {ProblemCode::dtype_mismatch, "dtype-mismatch", Severity::error, kExpected, "a tensor has another dtype."},
     {ProblemCode::not_finite, "not-finite", Severity::error, kExpected, "a tensor holds NaN or an infinity."},
+
+    {ProblemCode::not_for_loader, "not-for-loader", Severity::error, kLoaders,
+     "a loader that was asked for would refuse the file, and why."},
 
     {ProblemCode::device_memory, "device-memory", Severity::error, kDevice,
      "the tensors together are larger than the device's memory."},

@@ -346,6 +346,33 @@ std::optional<Meaning> element_type(const PickleGlobal& g) {
 
 /// What torch.load(weights_only=True) takes of the types that are written as values.
 constexpr std::string_view kWeightsOnlyBuiltins = "complex bytearray set";
+/// Further names on its list, beside the element types: torch/_weights_only_unpickler.py, _get_allowed_globals.
+constexpr std::array kWeightsOnly = {
+    named("collections", "OrderedDict Counter"),
+    named("_codecs", "encode"),
+    named("torch.nn.parameter", "Parameter"),
+    named("torch.serialization", "_get_layout"),
+    named("torch.storage", "TypedStorage UntypedStorage"),
+    named("torch._tensor", "_rebuild_from_type_v2"),
+    named("torch._utils",
+          "_rebuild_parameter _rebuild_parameter_with_state _rebuild_qtensor _rebuild_tensor _rebuild_tensor_v2 "
+          "_rebuild_tensor_v3 _rebuild_sparse_tensor _rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass "
+          "_rebuild_device_tensor_from_numpy _rebuild_device_tensor_from_cpu_tensor"),
+    named("torch",
+          "Size Tensor device per_tensor_affine per_tensor_symmetric per_channel_affine per_channel_symmetric "
+          "per_channel_affine_float_qparams uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5 int6 "
+          "int7 bits8 bits16 bits1x8 bits2x4 bits4x2 QUInt4x2Storage QUInt2x4Storage quint4x2 quint2x4"),
+    named("torch torch.cuda torch.sparse torch.cuda.sparse",
+          "DoubleTensor FloatTensor HalfTensor BFloat16Tensor LongTensor IntTensor ShortTensor CharTensor ByteTensor "
+          "BoolTensor"),
+    // These where torch.distributed is at hand, which torch.load() then imports.
+    named("torch.distributed.device_mesh", "DeviceMesh"),
+    named("torch.distributed._mesh_layout", "_MeshLayout"),
+    named("torch.distributed.tensor", "DTensor"),
+    named("torch.distributed.tensor._dtensor_spec", "DTensorSpec TensorMeta ShardOrderEntry"),
+    named("torch.distributed.tensor.placement_types", "Partial Replicate Shard"),
+};
+constexpr std::string_view kWeightsOnlyBlocked = "sys os posix nt";
 constexpr std::string_view kTypesAsValues =
     "object int float complex bool str bytes bytearray list tuple dict set frozenset slice range";
 
@@ -368,6 +395,15 @@ GlobalInfo classify(const PickleGlobal& g, bool called, bool script) {
   if (const Entry* e = find(kPlain, g)) return {e->only_named && called ? unknown : Grade::plain, e->meaning};
   if (const Entry* e = find(kForeign, g)) return {Grade::foreign, e->meaning};
   return {unknown, Meaning::opaque};
+}
+
+std::optional<std::string> weights_only_refuses(const PickleGlobal& g) {
+  if (!g.module.empty() && has_word(kWeightsOnlyBlocked, g.module)) return "its module " + g.module + " is blocked";
+  const bool builtin = g.module == "builtins" || g.module == "__builtin__";
+  const bool element = (g.module == "torch" || g.module == "torch.cuda") && torch_element_type(g.name);
+  if (element || (builtin && has_word(kWeightsOnlyBuiltins, g.name)) || find(kWeightsOnly, g) != nullptr)
+    return std::nullopt;
+  return "it is not an allowed global by default";
 }
 
 std::optional<TypeName> type_name(std::string_view module, std::string_view name) {

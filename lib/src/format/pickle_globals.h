@@ -86,6 +86,9 @@ GlobalInfo classify(const PickleGlobal& global, bool called, bool script);
 /// torch's element type of a storage class or dtype: "FloatStorage", "float32", "QInt8Storage". nullopt: not known.
 std::optional<ScalarType> torch_element_type(std::string_view name);
 
+/// Why torch.load(weights_only=True) does not take a global, if it has not been told to allow it; nothing if it does.
+std::optional<std::string> weights_only_refuses(const PickleGlobal& global);
+
 /// What Python 3 calls a type that stands as a value, and who loads it; nothing if it is no such type.
 struct TypeName {
   std::string_view module;

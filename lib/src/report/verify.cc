@@ -23,6 +23,7 @@
 #include "model/read_budget.h"
 #include "report/expectations.h"
 #include "report/finite.h"
+#include "report/loaders.h"
 #include "report/verify_device.h"
 
 namespace netcl::ckpt {
@@ -87,13 +88,21 @@ struct Work {
   }
 };
 
-Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesystem::path& path,
-                                   const VerifyOptions& options) {
+/// `source`: of the file's bytes, for other programs' loaders; null for a folder.
+Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const SourcePtr& source,
+                                   const std::filesystem::path& path, const VerifyOptions& options) {
   VerifyReport report;
   report.path = path.string();
+  const auto ask_loaders = [&](const Checkpoint* checkpoint) -> Result<void> {
+    Problems refusals;
+    CKPT_CHECK(judge_loaders(options.loaders, {source, path, checkpoint, report.problems}, options.limits, refusals));
+    std::move(refusals.begin(), refusals.end(), std::back_inserter(report.problems));
+    return {};
+  };
   if (!opened) {
     if (!is_finding(opened.error().code)) return tl::make_unexpected(opened.error());
     report.problems.push_back(to_problem(opened.error()));
+    CKPT_CHECK(ask_loaders(nullptr));
     return report;
   }
   Checkpoint& checkpoint = *opened;
@@ -145,6 +154,7 @@ Result<VerifyReport> verify_opened(Result<Checkpoint> opened, const std::filesys
     if (w.not_read) return tl::make_unexpected(std::move(*w.not_read));
   }
   for (Work& w : work) std::move(w.problems.begin(), w.problems.end(), std::back_inserter(report.problems));
+  CKPT_CHECK(ask_loaders(&checkpoint));
   if (options.device) {
     report.device = options.device->info().name;
     CKPT_CHECK(verify_on_device(checkpoint.tree, tensors, options, report));
@@ -204,14 +214,16 @@ bool VerifyReport::sound() const {
 
 Result<VerifyReport> verify(const std::filesystem::path& path, const VerifyOptions& options) {
   return guarded([&] {
-    return with_way_out(verify_opened(open_checkpoint(path, thorough(options)), path, options),
-                        [&] { return open_file(path); });
+    const Result<SourcePtr> source = options.loaders.empty() ? SourcePtr() : open_file(path);
+    return with_way_out(
+        verify_opened(open_checkpoint(path, thorough(options)), source.value_or(SourcePtr()), path, options),
+        [&] { return open_file(path); });
   });
 }
 
 Result<VerifyReport> verify(SourcePtr source, const std::filesystem::path& path, const VerifyOptions& options) {
   return guarded([&] {
-    return with_way_out(verify_opened(open_checkpoint(source, path, thorough(options)), path, options),
+    return with_way_out(verify_opened(open_checkpoint(source, path, thorough(options)), source, path, options),
                         [&] { return Result<SourcePtr>(source); });
   });
 }

@@ -86,6 +86,8 @@ enum class ProblemCode : std::uint8_t {
   shape_mismatch,
   dtype_mismatch,
   not_finite,
+  // What is asked for with VerifyOptions::loaders.
+  not_for_loader,
   // On a device.
   device_memory,
   device_allocation,

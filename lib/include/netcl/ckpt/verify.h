@@ -12,6 +12,7 @@
 #include "netcl/ckpt/error.h"
 #include "netcl/ckpt/expectations.h"
 #include "netcl/ckpt/export.h"
+#include "netcl/ckpt/loaders.h"
 #include "netcl/ckpt/open.h"
 #include "netcl/ckpt/run.h"
 
@@ -25,6 +26,8 @@ struct VerifyOptions {
   std::vector<std::string> allow;
   /// Compare names, dtypes and shapes with these; nothing is compared if absent.
   std::optional<std::vector<ExpectedTensor>> expected;
+  /// Also say which of these programs would refuse the file, and why; see parse_loaders().
+  std::vector<Loader> loaders;
   /// Also send every tensor to this device and back, and compare.
   std::optional<Device> device;
   Run run;

@@ -23,6 +23,7 @@ struct Options {
   std::vector<std::string> files;
   std::string like;
   std::string expect;
+  std::string loaders;
   std::optional<std::size_t> device;
   VerifyOptions verify;
 };
@@ -44,6 +45,18 @@ bool load_expectations(Options& options) {
   return true;
 }
 
+/// Reads what --for names; false after an error has been logged.
+bool parse_for(Options& options) {
+  if (options.loaders.empty()) return true;
+  auto loaders = parse_loaders(options.loaders);
+  if (loaders) {
+    options.verify.loaders = std::move(*loaders);
+  } else {
+    log_error("--for", loaders.error());
+  }
+  return loaders.has_value();
+}
+
 /// Opens the device of --device; false after an error has been logged.
 bool open_device(Options& options) {
   if (!options.device) return true;
@@ -63,7 +76,7 @@ int run(Options& options) {
     log_error(files.error());
     return kFailed;
   }
-  if (!load_expectations(options) || !open_device(options)) return kFailed;
+  if (!parse_for(options) || !load_expectations(options) || !open_device(options)) return kFailed;
   HumanOptions human;
   human.terminal = detect_terminal(options.common.color);
   human.verbose = options.common.verbose;
@@ -118,6 +131,11 @@ Action add_verify_options(CLI::App& command) {
       ->type_name("GLOB")
       ->allow_extra_args(false);
   command.add_flag("--finite", options->verify.finite, "NaN and Inf in a tensor are problems too");
+  command
+      .add_option("--for", options->loaders,
+                  "Also ask whether these would load the file: torch, numpy, safetensors, transformers, netcl, each "
+                  "perhaps with a version (torch=1.13)")
+      ->type_name("LOADERS");
   auto* like = command.add_option("--like", options->like, "Demand the names, dtypes and shapes of another checkpoint")
                    ->type_name("OTHER");
   command.add_option("--expect", options->expect, "Demand the names and shapes in a JSON file")
@@ -137,6 +155,7 @@ Action add_verify_options(CLI::App& command) {
       "  netcl-ckpt verify --device 0 iter_1000.npz\n"
       "  netcl-ckpt verify --format junit checkpoints/ > checkpoints.xml\n"
       "  netcl-ckpt verify --allow 'omegaconf.*' last.ckpt\n"
+      "  netcl-ckpt verify --for torch,numpy=1.26 last.ckpt\n"
       "  netcl-ckpt verify --finite --like iter_1000.npz iter_2000.npz\n");
   return [options] { return run(*options); };
 }

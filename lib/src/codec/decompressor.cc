@@ -22,14 +22,6 @@ namespace {
 constexpr std::uint64_t kMaxWindowBytes = std::uint64_t{128} << 20;  // xz -9 needs 65 MiB, zstd --ultra 128
 constexpr int kMaxWindowLog = 27;
 
-tl::unexpected<Error> damaged() { return fail(ErrorCode::corrupt, "the compressed data is damaged"); }
-tl::unexpected<Error> wrong_checksum() {
-  return fail(ErrorCode::checksum_mismatch, "the compressed data does not have its checksum: it is damaged");
-}
-tl::unexpected<Error> window_too_large() {
-  return fail(ErrorCode::limit_exceeded, "the compressed data needs a window of more than {} MiB; unpack it first",
-              kMaxWindowBytes >> 20);
-}
 tl::unexpected<Error> no_memory() { return fail(ErrorCode::out_of_memory, "not enough memory to decompress"); }
 
 template <class Byte>
@@ -46,9 +38,33 @@ unsigned count_of(Bytes bytes) {
   return static_cast<unsigned>(std::min<std::size_t>(bytes.size(), std::numeric_limits<int>::max()));
 }
 
-class ZlibDecompressor final : public Decompressor {
+/// Errors that say which stream it is: the file's name need not, and the reader of the message may not know that there
+/// is one.
+class NamedDecompressor : public Decompressor {
+ protected:
+  explicit NamedDecompressor(StreamFormat format) : format_(format) {}
+
+  tl::unexpected<Error> damaged() const {
+    return fail(ErrorCode::corrupt, "the {} stream is damaged", to_string(format_));
+  }
+  tl::unexpected<Error> wrong_checksum() const {
+    return fail(ErrorCode::checksum_mismatch, "the {} stream does not have its checksum: it is damaged",
+                to_string(format_));
+  }
+  tl::unexpected<Error> window_too_large() const {
+    return fail(ErrorCode::limit_exceeded, "the {} stream needs a window of more than {} MiB; unpack it first",
+                to_string(format_), kMaxWindowBytes >> 20);
+  }
+
+ private:
+  StreamFormat format_;
+};
+
+class ZlibDecompressor final : public NamedDecompressor {
  public:
-  explicit ZlibDecompressor(bool gzip) { ready_ = inflateInit2(&stream_, gzip ? 31 : 15) == Z_OK; }
+  explicit ZlibDecompressor(bool gzip) : NamedDecompressor(gzip ? StreamFormat::gzip : StreamFormat::zlib) {
+    ready_ = inflateInit2(&stream_, gzip ? 31 : 15) == Z_OK;
+  }
   ~ZlibDecompressor() override {
     if (ready_) inflateEnd(&stream_);
   }
@@ -78,9 +94,11 @@ class ZlibDecompressor final : public Decompressor {
   bool ready_ = false;
 };
 
-class Bzip2Decompressor final : public Decompressor {
+class Bzip2Decompressor final : public NamedDecompressor {
  public:
-  Bzip2Decompressor() { ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK; }
+  Bzip2Decompressor() : NamedDecompressor(StreamFormat::bzip2) {
+    ready_ = BZ2_bzDecompressInit(&stream_, 0, 0) == BZ_OK;
+  }
   ~Bzip2Decompressor() override {
     if (ready_) BZ2_bzDecompressEnd(&stream_);
   }
@@ -110,9 +128,12 @@ class Bzip2Decompressor final : public Decompressor {
   bool ready_ = false;
 };
 
-class LzmaDecompressor final : public Decompressor {
+class LzmaDecompressor final : public NamedDecompressor {
  public:
-  explicit LzmaDecompressor(bool alone) : alone_(alone) { ready_ = restart().has_value(); }
+  explicit LzmaDecompressor(bool alone)
+      : NamedDecompressor(alone ? StreamFormat::lzma : StreamFormat::xz), alone_(alone) {
+    ready_ = restart().has_value();
+  }
   ~LzmaDecompressor() override { lzma_end(&stream_); }
   LzmaDecompressor(const LzmaDecompressor&) = delete;
   LzmaDecompressor& operator=(const LzmaDecompressor&) = delete;
@@ -142,9 +163,9 @@ class LzmaDecompressor final : public Decompressor {
   bool ready_ = false;
 };
 
-class ZstdDecompressor final : public Decompressor {
+class ZstdDecompressor final : public NamedDecompressor {
  public:
-  ZstdDecompressor() : stream_(ZSTD_createDStream()) {
+  ZstdDecompressor() : NamedDecompressor(StreamFormat::zstd), stream_(ZSTD_createDStream()) {
     if (stream_ != nullptr) ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kMaxWindowLog);
   }
   ~ZstdDecompressor() override { ZSTD_freeDStream(stream_); }
@@ -170,9 +191,9 @@ class ZstdDecompressor final : public Decompressor {
   ZSTD_DStream* stream_;
 };
 
-class Lz4Decompressor final : public Decompressor {
+class Lz4Decompressor final : public NamedDecompressor {
  public:
-  Lz4Decompressor() {
+  Lz4Decompressor() : NamedDecompressor(StreamFormat::lz4) {
     if (LZ4F_isError(LZ4F_createDecompressionContext(&context_, LZ4F_VERSION)) != 0) context_ = nullptr;
   }
   ~Lz4Decompressor() override { LZ4F_freeDecompressionContext(context_); }
@@ -198,6 +219,19 @@ class Lz4Decompressor final : public Decompressor {
 };
 
 }  // namespace
+
+const char* to_string(StreamFormat format) {
+  switch (format) {
+    case StreamFormat::gzip: return "gzip";
+    case StreamFormat::zlib: return "zlib";
+    case StreamFormat::bzip2: return "bzip2";
+    case StreamFormat::xz: return "xz";
+    case StreamFormat::lzma: return "lzma";
+    case StreamFormat::zstd: return "zstd";
+    case StreamFormat::lz4: return "lz4";
+  }
+  return "compressed";
+}
 
 Result<std::unique_ptr<Decompressor>> Decompressor::open(StreamFormat format) {
   using Pointer = std::unique_ptr<Decompressor>;

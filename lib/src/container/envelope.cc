@@ -41,10 +41,14 @@ std::optional<StreamFormat> stream_at(std::string_view head) {
 
 constexpr std::size_t kStartBytes = 32;  // enough for stream_at()
 
-/// True where another stream of `format` follows; of zlib's there is one.
+/// True if another stream of `format` follows; of zlib's there is one.
 bool begins(StreamFormat format, std::span<const std::byte> bytes) {
   if (format == StreamFormat::zlib || format == StreamFormat::lzma) return false;
   return stream_at(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())) == format;
+}
+
+tl::unexpected<Error> cut_short(StreamFormat format, std::uint64_t offset_bytes) {
+  return fail_at(ErrorCode::truncated, "", offset_bytes, "the {} stream is cut short", to_string(format));
 }
 
 class UnpackingReader final : public StorageReader {
@@ -71,19 +75,19 @@ class UnpackingReader final : public StorageReader {
     // Only behind the last byte does the decoder compare the checksum.
     std::byte more{};
     CKPT_TRY(const bool has_more, pull_some(std::span(&more, 1)).map([](std::size_t n) { return n > 0; }));
-    if (has_more) return damaged("the compressed data unpack to more than they should");
+    if (has_more) return damaged("unpacks to more than it should");
     return {};
   }
 
  private:
-  tl::unexpected<Error> damaged(std::string_view why) const {
-    return fail_at(ErrorCode::corrupt, "", taken_, "{}", why);
+  tl::unexpected<Error> damaged(std::string_view what) const {
+    return fail_at(ErrorCode::corrupt, "", taken_, "the {} stream {}", to_string(envelope_.format), what);
   }
 
   Result<void> pull(std::span<std::byte> dst) {
     while (!dst.empty()) {
       CKPT_TRY(const std::size_t n, pull_some(dst));
-      if (n == 0) return damaged("the compressed data unpack to less than they should");
+      if (n == 0) return damaged("unpacks to less than it should");
       dst = dst.subspan(n);
       made_ += n;
     }
@@ -106,8 +110,8 @@ class UnpackingReader final : public StorageReader {
       ended_ = step.ended;
       if (step.made > 0) return step.made;
       if (ended_) break;
-      if (step.taken == 0 && last) return fail_at(ErrorCode::truncated, "", taken_, "the compressed data is cut short");
-      if (step.taken == 0) return damaged("the compressed data is damaged");
+      if (step.taken == 0 && last) return cut_short(envelope_.format, taken_);
+      if (step.taken == 0) return damaged("is damaged");
     }
     return std::size_t{0};
   }
@@ -180,7 +184,7 @@ Result<Unpacked> unpack(const SourcePtr& source, const Envelope& envelope, std::
   bool full = false;  // the decoder may have more without further input
   for (;;) {
     if (left.empty() && at < size) CKPT_CHECK(refill());
-    if (left.empty() && !full) return fail_at(ErrorCode::truncated, "", size, "the compressed data is cut short");
+    if (left.empty() && !full) return cut_short(envelope.format, size);
     auto step = decoder->run(left, output);
     if (!step) {
       if (!step.error().offset_bytes) step.error().offset_bytes = at;
@@ -194,8 +198,9 @@ Result<Unpacked> unpack(const SourcePtr& source, const Envelope& envelope, std::
     CKPT_CHECK(out.write(std::span(output).first(step->made)));
     if (!step->ended) {
       if (step->taken > 0 || step->made > 0) continue;
-      if (at + left.size() == size) return fail_at(ErrorCode::truncated, "", size, "the compressed data is cut short");
-      if (left.size() == input.size()) return fail_at(ErrorCode::corrupt, "", at, "the compressed data is damaged");
+      if (at + left.size() == size) return cut_short(envelope.format, size);
+      if (left.size() == input.size())
+        return fail_at(ErrorCode::corrupt, "", at, "the {} stream is damaged", to_string(envelope.format));
       CKPT_CHECK(refill());
       continue;
     }

@@ -79,6 +79,36 @@ TEST_CASE("envelope: what is cut or changed is an error or the same text, never 
   }
 }
 
+TEST_CASE("envelope: what is wrong with a stream names it", "[container][hostile]") {
+  const std::pair<std::string, std::string> streams[] = {{kGzip, "gzip"}, {kBzip2, "bzip2"}, {kXz, "xz"},
+                                                         {kLzma, "lzma"}, {kZstd, "zstd"},   {kLz4, "lz4"},
+                                                         {kZlib, "zlib"}, {kZf, "zlib"}};
+  for (const auto& [file, name] : streams) {
+    INFO(name);
+    const auto cut = unpacked(file.substr(0, file.size() * 2 / 3));
+    if (!cut) CHECK(cut.error().message == "the " + name + " stream is cut short");
+    CHECK((name == "lzma" || !cut));
+    std::size_t refused = 0;
+    for (std::size_t i = 0; i < file.size(); ++i) {
+      std::string changed = file;
+      changed[i] = static_cast<char>(changed[i] ^ 0x10);
+      if (!find_envelope(changed)) continue;
+      const auto done = unpacked(changed);
+      if (done) continue;
+      ++refused;
+      CHECK((done.error().code == ErrorCode::limit_exceeded ||
+             done.error().message.starts_with("the " + name + " stream ")));
+    }
+    CHECK(refused > 0);
+  }
+  std::string changed = kLz4;
+  changed.back() = static_cast<char>(changed.back() ^ 1);
+  const auto done = unpacked(changed);
+  REQUIRE_FALSE(done);
+  CHECK(done.error().code == ErrorCode::checksum_mismatch);
+  CHECK(done.error().message == "the lz4 stream does not have its checksum: it is damaged");
+}
+
 TEST_CASE("envelope: a bomb ends at the limit", "[container][hostile]") {
   const auto done = unpacked(kGzip, kText.size() - 1);
   REQUIRE_FALSE(done);

@@ -2,7 +2,7 @@
 //
 // There is no rule that all programs follow, so several kinds of evidence are weighed, the surest first:
 //   1. structure: torch's `state` beside `param_groups`, netcl's `moments` beside `t`, lists under `velocity` or
-//      `shadow`;
+//      `shadow`, the words of NumPy's generators behind their names;
 //   2. words that only optimizers use: `exp_avg`, `momentum_buffer`, and `adam/m/…` of Keras;
 //   3. neighbours: V joined with a slot word, beside a V of the same shape (slot_words.h);
 //   4. steps that say it themselves, at any depth: Chainer's `optimizer:main` and `model:main`;
@@ -276,9 +276,9 @@ class StructureRoles {
     ValueId container;
     PathStep step;
     ValueId child = 0;
-    std::size_t entry = 0;                           // of a dict: the one taken
-    std::optional<Role> role;                        // that this or an upper level gives
-    std::optional<bool> param_groups, has_t, decay;  // whether there is such a key
+    std::size_t entry = 0;                                      // of a dict: the one taken
+    std::optional<Role> role;                                   // that this or an upper level gives
+    std::optional<bool> param_groups, has_t, decay, generator;  // whether there is such a key
   };
 
   /// Takes the step; false where the container has no such child.
@@ -288,6 +288,7 @@ class StructureRoles {
     if (step.kind == PathStep::Kind::index) {
       if (step.value >= num_children(tree_, level.container)) return false;
       level.child = child(tree_, level.container, step.value);
+      if (step.value == 1 && names_bit_generator(child(tree_, level.container, 0))) level.role = Role::rng;
       return true;
     }
     const auto entries = tree_.entries(level.container);
@@ -301,8 +302,10 @@ class StructureRoles {
     if (tree_.kind(step.value) != ValueKind::string) return true;
     const std::string_view key = tree_.text(step.value);
     const bool list = tree_.kind(taken->value) == ValueKind::list;
-    if ((key == "state" && has(level, level.param_groups, "param_groups")) ||
-        (key == "moments" && list && has(level, level.has_t, "t")) || (key == "velocity" && list)) {
+    if ((key == "state" || key == "key" || key == "buffer") && has(level, level.generator, "bit_generator")) {
+      level.role = Role::rng;
+    } else if ((key == "state" && has(level, level.param_groups, "param_groups")) ||
+               (key == "moments" && list && has(level, level.has_t, "t")) || (key == "velocity" && list)) {
       level.role = Role::optimizer;
     } else if ((key == "shadow" && list) || (key == "shadow_params" && list && has(level, level.decay, "decay"))) {
       level.role = Role::ema;
@@ -313,6 +316,12 @@ class StructureRoles {
   bool has(const Level& level, std::optional<bool>& known, std::string_view key) const {
     if (!known) known = tree_.find(level.container, key) != nullptr;
     return *known;
+  }
+
+  /// RandomState.get_state() is ("MT19937", its 624 words, …); a Generator's state is a dict with `bit_generator`.
+  bool names_bit_generator(ValueId id) const {
+    constexpr std::array<std::string_view, 5> kBitGenerators = {"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"};
+    return tree_.kind(id) == ValueKind::string && is_any_of(tree_.text(id), kBitGenerators);
   }
 
   const Tree& tree_;

@@ -86,6 +86,22 @@ TEST_CASE("groups: structure tells where names do not", "[report]") {
     CHECK(roles_of(c, *list_tensors(c)) ==
           std::vector{Role::model, Role::optimizer, Role::optimizer, Role::optimizer, Role::ema});
   }
+  SECTION("the words of NumPy's generators, wherever they lie") {
+    const auto text = [&](const char* t) { return tree.add_string(t); };
+    const auto tuple = [&](std::vector<ValueId> items) { return tree.add_sequence(ValueKind::tuple, items); };
+    const ValueId words = tuple({text("MT19937"), tensor(), tree.add_integer(624)});
+    const ValueId inner = dict({{"counter", tensor()}, {"key", tensor()}});
+    const ValueId philox = dict({{"bit_generator", text("Philox")}, {"state", inner}, {"buffer", tensor()}});
+    const ValueId object = tree.add_opaque("numpy.random.__RandomState_ctor", std::vector{words});
+    c.root = dict({{"w", tensor()},
+                   {"random", object},
+                   {"listed", list({text("PCG64"), tensor()})},
+                   {"generator", philox},
+                   {"labelled", tuple({text("MT"), tensor()})},
+                   {"first", tuple({tensor(), text("MT19937")})}});
+    CHECK(roles_of(c, *list_tensors(c)) ==
+          std::vector{Role::model, Role::rng, Role::rng, Role::rng, Role::rng, Role::rng, Role::model, Role::model});
+  }
   SECTION("a module called state") {
     c.root = dict({{"state", dict({{"weight", tensor()}})}});
     CHECK(roles_of(c, *list_tensors(c)) == std::vector{Role::model});

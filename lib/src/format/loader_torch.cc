@@ -4,6 +4,7 @@
 #include <array>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "base/checked.h"
 #include "base/endian.h"
@@ -241,12 +242,20 @@ std::optional<LoadRefusal> check_graph(const PickleGraph& g, Version version) {
                        global.offset_bytes,
                        fmt::format("it has no torch.{}, which came with {}.{}", global.name, since.major, since.minor)};
   }
+  // What calls share is looked at once: a hostile pickle gives one long tuple to each of its million calls.
+  std::vector<bool> seen(g.size());
+  const auto again = [&](PickleId id) {
+    const bool before = seen[id];
+    seen[id] = true;
+    return before;
+  };
   for (PickleId id = 0; id < g.size(); ++id) {
     if (g.kind(id) != PickleKind::call) continue;
     const PickleCall& call = g.call(id);
     if (g.kind(call.callable) != PickleKind::global || g.kind(call.args) != PickleKind::tuple) continue;
     const PickleGlobal& f = g.global(call.callable);
-    if (f.module != "torch._utils") continue;
+    if (f.module != "torch._utils" || (f.name != "_rebuild_tensor_v2" && f.name != "_rebuild_parameter")) continue;
+    if (again(call.args)) continue;
     const auto args = g.items(call.args);
     if (f.name == "_rebuild_tensor_v2" && args.size() < 6)
       return LoadRefusal{{}, f.offset_bytes, "_rebuild_tensor_v2() is missing arguments"};
@@ -254,11 +263,11 @@ std::optional<LoadRefusal> check_graph(const PickleGraph& g, Version version) {
         !g.boolean(args[1]) || g.kind(args[0]) != PickleKind::call)
       continue;
     const PickleCall& tensor = g.call(args[0]);
-    if (g.kind(tensor.args) != PickleKind::tuple) continue;
+    if (g.kind(tensor.args) != PickleKind::tuple || again(args[0])) continue;
     const auto tensor_args = g.items(tensor.args);
     if (tensor_args.empty() || g.kind(tensor_args[0]) != PickleKind::persistent) continue;
     const PickleId pid = g.persistent_id(tensor_args[0]);
-    if (g.kind(pid) != PickleKind::tuple) continue;
+    if (g.kind(pid) != PickleKind::tuple || again(pid)) continue;
     const auto parts = g.items(pid);
     if (parts.size() < 2 || g.kind(parts[1]) != PickleKind::global) continue;
     const auto element = torch_element_type(g.global(parts[1]).name);
@@ -337,11 +346,14 @@ class TorchZip {
       return in_pickle({{}, graph.error().offset_bytes, graph.error().message});
     }
     if (auto refusal = check_graph(*graph, version_)) return in_pickle(std::move(*refusal));
+    std::vector<bool> seen(graph->size());
     for (PickleId id = 0; id < graph->size(); ++id) {
       if (graph->kind(id) != PickleKind::persistent) continue;
+      const PickleId described = graph->persistent_id(id);
+      if (seen[described]) continue;
+      seen[described] = true;
       StorageRef ref;
-      if (auto why = read_storage_id(*graph, graph->persistent_id(id), ref))
-        return in_pickle({{}, {}, std::move(*why)});
+      if (auto why = read_storage_id(*graph, described, ref)) return in_pickle({{}, {}, std::move(*why)});
       const std::string name = root_ + "data/" + ref.key;
       const auto member = members_.find(name);
       if (member == members_.end() || ref.key.empty())
@@ -403,12 +415,8 @@ LoadAnswer torch_refusal(const SourcePtr& source, Version version, bool mapped, 
   CKPT_CHECK(source->read_at(0, std::as_writable_bytes(std::span(head))));
   if (head.empty()) return refuse("EOFError: the file is empty");
   if (head.starts_with("PK\x03\x04")) return TorchZip(source, version, mapped, limits).judge();
-  if (mapped) {
-    Problems ignored;
-    if (head.starts_with("PK\x05\x06"))
-      return refuse(
-          "mmap can only be used with files saved with `torch.save(..., _use_new_zipfile_serialization=True)`");
-  }
+  if (mapped && head.starts_with("PK\x05\x06"))
+    return refuse("mmap can only be used with files saved with `torch.save(..., _use_new_zipfile_serialization=True)`");
   if (has_tar_start(head)) {
     if (version >= kWeightsOnlyByDefault)
       return refuse("Cannot use ``weights_only=True`` with files saved in the legacy .tar format");

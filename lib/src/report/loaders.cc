@@ -28,6 +28,12 @@ LoadAnswer refuse(std::string message) { return LoadRefusal{{}, {}, std::move(me
 LoadAnswer judge_numpy(const LoadSubject& subject, Loader::Version version, const Limits& limits) {
   CKPT_TRY(auto refusal, numpy_refusal(subject.source, version, limits));
   if (refusal) return refusal;
+  const auto is_pickle = [](Format f) { return f == Format::pickle || f == Format::torch_legacy; };
+  if (subject.checkpoint == nullptr) return refuse("Failed to interpret the file as a pickle");  // 1.15 and older try
+  const Format format = subject.checkpoint->format;
+  if (format == Format::safetensors || format == Format::flax)
+    return refuse("Failed to interpret the file as a pickle");
+  if (is_pickle(format)) return std::nullopt;
   for (const Problem& p : subject.problems) {
     switch (p.code) {
       case ProblemCode::checksum_mismatch:

@@ -243,8 +243,8 @@ std::optional<LoadRefusal> check_graph(const PickleGraph& g, Version version) {
                        fmt::format("it has no torch.{}, which came with {}.{}", global.name, since.major, since.minor)};
   }
   // What calls share is looked at once: a hostile pickle gives one long tuple to each of its million calls.
-  std::vector<bool> seen(g.size());
-  const auto again = [&](PickleId id) {
+  std::vector<bool> seen_calls(g.size()), seen_tensors(g.size()), seen_storages(g.size());
+  const auto again = [](std::vector<bool>& seen, PickleId id) {
     const bool before = seen[id];
     seen[id] = true;
     return before;
@@ -255,7 +255,7 @@ std::optional<LoadRefusal> check_graph(const PickleGraph& g, Version version) {
     if (g.kind(call.callable) != PickleKind::global || g.kind(call.args) != PickleKind::tuple) continue;
     const PickleGlobal& f = g.global(call.callable);
     if (f.module != "torch._utils" || (f.name != "_rebuild_tensor_v2" && f.name != "_rebuild_parameter")) continue;
-    if (again(call.args)) continue;
+    if (again(seen_calls, call.args)) continue;
     const auto args = g.items(call.args);
     if (f.name == "_rebuild_tensor_v2" && args.size() < 6)
       return LoadRefusal{{}, f.offset_bytes, "_rebuild_tensor_v2() is missing arguments"};
@@ -263,11 +263,11 @@ std::optional<LoadRefusal> check_graph(const PickleGraph& g, Version version) {
         !g.boolean(args[1]) || g.kind(args[0]) != PickleKind::call)
       continue;
     const PickleCall& tensor = g.call(args[0]);
-    if (g.kind(tensor.args) != PickleKind::tuple || again(args[0])) continue;
+    if (g.kind(tensor.args) != PickleKind::tuple || again(seen_tensors, tensor.args)) continue;
     const auto tensor_args = g.items(tensor.args);
     if (tensor_args.empty() || g.kind(tensor_args[0]) != PickleKind::persistent) continue;
     const PickleId pid = g.persistent_id(tensor_args[0]);
-    if (g.kind(pid) != PickleKind::tuple || again(pid)) continue;
+    if (g.kind(pid) != PickleKind::tuple || again(seen_storages, pid)) continue;
     const auto parts = g.items(pid);
     if (parts.size() < 2 || g.kind(parts[1]) != PickleKind::global) continue;
     const auto element = torch_element_type(g.global(parts[1]).name);

@@ -179,7 +179,7 @@ std::string inline_value(const Tree& tree, ValueId id, std::size_t budget) {
   }
 }
 
-/// Nested dicts as indented lines, everything else inline.
+/// Nested dicts and the attributes of objects as indented lines, everything else inline.
 class MetadataLines {
  public:
   MetadataLines(const Tree& tree, std::size_t max_lines, std::string& out) : tree_(tree), left_(max_lines), out_(out) {}
@@ -193,11 +193,13 @@ class MetadataLines {
       }
       --left_;
       const std::string key = shortened(escape(tree_.text(e.key)), kMaxColumn);
+      const bool object = tree_.kind(e.value) == ValueKind::opaque && !tree_.items(e.value).empty();
       const bool nested = tree_.kind(e.value) == ValueKind::dict && !tree_.entries(e.value).empty();
       out_ += std::string(indent, ' ') + key + ":";
       if (!nested) out_ += " " + inline_value(tree_, e.value, kMaxValueColumns);
       out_ += "\n";
       if (nested) write(e.value, indent + 2);
+      if (object) write(tree_.items(e.value)[0], indent + 2);
     }
   }
 

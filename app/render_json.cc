@@ -73,7 +73,6 @@ Json leaf_json(const Tree& tree, ValueId id) {
     case ValueKind::real: return number(tree.real(id));
     case ValueKind::complex: return {{"real", number(tree.real(id))}, {"imag", number(tree.imaginary(id))}};
     case ValueKind::bytes: return bytes_value(tree.text(id));
-    case ValueKind::opaque: return {{"opaque", escape_invalid(tree.text(id))}};
     default: return nullptr;
   }
 }
@@ -103,6 +102,14 @@ void write_value(Output& out, const Tree& tree, ValueId id) {
         separator = ",";
       }
       out << "]";
+      return;
+    case ValueKind::opaque:
+      out << "{\"opaque\":" << dump(escape_invalid(tree.text(id)));
+      for (ValueId attributes : tree.items(id)) {
+        out << ",\"attributes\":";
+        write_value(out, tree, attributes);
+      }
+      out << "}";
       return;
     default: out << dump(leaf_json(tree, id));
   }

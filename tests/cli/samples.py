@@ -67,6 +67,8 @@ def make(folder):
     write_zip(folder / "unread.npz", {"fc.weight.npy": weight, "fc.bias.npy": b"\x93NUMPY\x01\x00\x08\x00{'descr\n"})
     (folder / "text.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     (folder / "evil.pkl").write_bytes(pickle.dumps({"model": Evil(), "lr": 0.5}, protocol=2))
+    settings = pickle.dumps({"kernel": "rbf", "C": 1.5, "classes": (0, 1), "inner": {}}, protocol=2)[2:-1]
+    (folder / "object.pkl").write_bytes(b"\x80\x02cstranger\nModel\n)\x81" + settings + b"b.")
     (folder / "empty").mkdir()
     (folder / "runs").mkdir()
     write_zip(folder / "runs/b.npz", {"w.npy": weight})

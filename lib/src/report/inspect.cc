@@ -39,6 +39,9 @@ constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxMetadataValues = 200'000;
 constexpr std::size_t kMaxMetadataTextBytes = std::size_t{64} << 20;
 constexpr std::string_view kCut = "…";
+/// Of an object that is not known here: enough for its settings, not for its data.
+constexpr std::size_t kMaxAttributes = 100;
+constexpr std::size_t kMaxAttributeItems = 16;
 
 /// Copies the values that are no tensors from one tree into another, within the bounds above.
 class MetadataCopy {
@@ -101,10 +104,15 @@ class MetadataCopy {
     const ValueKind kind = from_.kind(id);
     if (kind == ValueKind::tensor) {
       // A container of many tensors may be shared many times, and shows nothing of it.
-      if (++tensors_passed_ > from_.size() + kMaxMetadataValues) shown_ = kMaxMetadataValues + 1;
+      if (++passed_ > from_.size() + kMaxMetadataValues) shown_ = kMaxMetadataValues + 1;
       return std::nullopt;
     }
     ++shown_;
+    if (kind == ValueKind::opaque) {
+      // The attributes and their lists are two levels more.
+      const bool room = stack.size() + 4 <= kMaxMetadataDepth;
+      return to_.add_opaque(from_.text(id), room ? attributes_of(id) : std::vector<ValueId>());
+    }
     if (!is_container(kind)) return leaf(id, kind);
     if (on_path_.empty()) on_path_.resize(from_.size());
     // The root dict is one level too.
@@ -113,6 +121,60 @@ class MetadataCopy {
     on_path_[id] = true;
     stack.push_back({id, 0, false, {}, {}});
     return std::nullopt;
+  }
+
+  bool is_plain(ValueId id) const {
+    const ValueKind kind = from_.kind(id);
+    return !is_container(kind) && kind != ValueKind::tensor && kind != ValueKind::opaque;
+  }
+
+  bool is_short_list(ValueId id) const {
+    const ValueKind kind = from_.kind(id);
+    if (!is_container(kind) || kind == ValueKind::dict) return false;
+    const auto items = from_.items(id);
+    return items.size() <= kMaxAttributeItems &&
+           std::all_of(items.begin(), items.end(), [&](ValueId item) { return is_plain(item); });
+  }
+
+  /// Of an object that is not known here, the settings among its attributes: one dict, or nothing. Python gives its
+  /// state as a dict, or, if it has __slots__, as a pair of dicts.
+  std::vector<ValueId> attributes_of(ValueId opaque) {
+    std::vector<Tree::Entry> found;
+    for (const ValueId part : from_.items(opaque)) {
+      if (from_.kind(part) == ValueKind::dict) add_attributes(part, found);
+      if (from_.kind(part) != ValueKind::tuple || from_.items(part).size() != 2) continue;
+      for (const ValueId half : from_.items(part)) {
+        if (from_.kind(half) == ValueKind::dict) add_attributes(half, found);
+      }
+    }
+    return found.empty() ? std::vector<ValueId>() : std::vector{to_.add_dict(found)};
+  }
+
+  void add_attributes(ValueId dict, std::vector<Tree::Entry>& found) {
+    for (const Tree::Entry& e : from_.entries(dict)) {
+      // One dict may be the state of a million objects, and show nothing of it.
+      if (++passed_ > from_.size() + kMaxMetadataValues) shown_ = kMaxMetadataValues + 1;
+      if (shown_ > kMaxMetadataValues || found.size() > kMaxAttributes) return;
+      const bool plain = is_plain(e.value);
+      if (from_.kind(e.key) != ValueKind::string || (!plain && !is_short_list(e.value))) continue;
+      if (found.size() == kMaxAttributes) {
+        found.push_back({to_.add_string(kCut), to_.add_string(kCut)});
+        return;
+      }
+      ++shown_;
+      ValueId value = 0;
+      if (plain) {
+        value = leaf(e.value, from_.kind(e.value));
+      } else {
+        std::vector<ValueId> items;
+        for (const ValueId item : from_.items(e.value)) {
+          ++shown_;
+          items.push_back(leaf(item, from_.kind(item)));
+        }
+        value = to_.add_sequence(from_.kind(e.value), items);
+      }
+      found.push_back({add_key(e.key), value});
+    }
   }
 
   void attach(Frame& parent, std::size_t i, std::optional<ValueId> value) {
@@ -155,7 +217,6 @@ class MetadataCopy {
       case ValueKind::string: return to_.add_string(from_.text(id));
       case ValueKind::bytes: return to_.add_bytes(from_.text(id));
       case ValueKind::name: return to_.add_name(from_.text(id));
-      case ValueKind::opaque: return to_.add_opaque(from_.text(id), {});
       case ValueKind::scalar: return add_scalar_value(from_.tensor(id), to_);
       default: return to_.add_none();
     }
@@ -165,7 +226,7 @@ class MetadataCopy {
   Tree& to_;
   std::vector<bool> on_path_;
   std::size_t shown_ = 0;
-  std::size_t tensors_passed_ = 0;
+  std::size_t passed_ = 0;  // that are not shown
   std::size_t text_bytes_ = 0;
 };
 

@@ -137,6 +137,57 @@ TEST_CASE("inspect: metadata is what is no tensor", "[report]") {
   CHECK(metadata_of(c) == "{'config': None, 'mixed': (3), '7': 0.5r, 'empty': {}}");
 }
 
+TEST_CASE("inspect: the plain attributes of an unknown object are metadata", "[report]") {
+  Checkpoint c;
+  Tree& tree = c.tree;
+  c.attributes = tree.add_dict({});
+  const auto key = [&](const std::string& text) { return tree.add_string(text); };
+  const auto attributes_of = [&] {
+    const auto report = inspect(c);
+    REQUIRE(report);
+    const auto entries = report->metadata.entries(report->metadata_root);
+    REQUIRE(entries.size() == 1);
+    REQUIRE(report->metadata.kind(entries[0].value) == ValueKind::opaque);
+    const auto parts = report->metadata.items(entries[0].value);
+    return parts.empty() ? std::string() : dump(report->metadata, parts[0]);
+  };
+  const ValueId t = tree.add_tensor(tensor_of<float>({1}, ScalarType::float32));
+  const ValueId steps = tree.add_sequence(ValueKind::list, std::vector{tree.add_integer(1), tree.add_none()});
+  const ValueId long_list = tree.add_sequence(ValueKind::list, std::vector(17, tree.add_integer(1)));
+  const ValueId inner = tree.add_opaque("a.B", {});
+  const Tree::Entry entries[] = {{key("kernel"), key("rbf")},
+                                 {key("C"), tree.add_real(1.5)},
+                                 {key("shrinking"), tree.add_boolean(true)},
+                                 {key("random_state"), tree.add_none()},
+                                 {key("steps"), steps},
+                                 {key("dual_coef_"), t},
+                                 {key("many"), long_list},
+                                 {key("inner"), inner}};
+  const ValueId state = tree.add_dict(entries);
+  SECTION("of a dict") {
+    c.root = tree.add_opaque("sklearn.svm.SVC", std::vector{state});
+    CHECK(attributes_of() ==
+          "{'kernel': 'rbf', 'C': 1.5r, 'shrinking': True, 'random_state': None, 'steps': [1, None]}");
+  }
+  SECTION("of an object with __slots__, behind its arguments") {
+    const Tree::Entry slots[] = {{key("x"), tree.add_integer(7)}};
+    const ValueId pair = tree.add_sequence(ValueKind::tuple, std::vector{tree.add_none(), tree.add_dict(slots)});
+    c.root = tree.add_opaque("a.C", std::vector{tree.add_integer(0), pair});
+    CHECK(attributes_of() == "{'x': 7}");
+  }
+  SECTION("of none") {
+    c.root = tree.add_opaque("a.D", std::vector{t});
+    CHECK(attributes_of().empty());
+  }
+  SECTION("of many, the first hundred") {
+    std::vector<Tree::Entry> many;
+    for (int i = 0; i < 1000; ++i) many.push_back({key("k" + std::to_string(i)), tree.add_none()});
+    c.root = tree.add_opaque("a.E", std::vector{tree.add_dict(many)});
+    const std::string text = attributes_of();
+    CHECK(text.ends_with("'k99': None, '…': '…'}"));
+  }
+}
+
 TEST_CASE("inspect: metadata of a tree that shares, nests and contains itself stays small", "[report][hostile]") {
   Checkpoint c;
   Tree& tree = c.tree;
@@ -170,6 +221,15 @@ TEST_CASE("inspect: metadata of a tree that shares, nests and contains itself st
     const auto report = inspect(c, {});
     REQUIRE_FALSE(report);
     CHECK(report.error().code == ErrorCode::limit_exceeded);
+  }
+  SECTION("a hundred thousand objects of one state that shows nothing: hours, if each were passed over") {
+    std::vector<Tree::Entry> state;
+    for (int i = 0; i < 100'000; ++i) state.push_back({tree.add_integer(i), tree.add_none()});
+    const std::vector parts{tree.add_dict(state)};
+    std::vector<ValueId> objects;
+    for (int i = 0; i < 100'000; ++i) objects.push_back(tree.add_opaque("a.B", parts));
+    c.root = tree.add_sequence(ValueKind::list, objects);
+    CHECK(metadata_of(c).size() < 4'000'000);
   }
   SECTION("one megabyte of text a million times") {
     const ValueId text = tree.add_string(std::string(1 << 20, 'x'));

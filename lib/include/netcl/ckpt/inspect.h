@@ -89,7 +89,8 @@ struct InspectReport {
   std::string identity;             ///< hexadecimal; "" if not asked for, or a tensor could not be read
   /// All that is no tensor, as one dict: attributes, then the other values of the state. A tree of its
   /// own without sharing or cycles, at most kMaxMetadataDepth deep, with the string "…" if
-  /// something was cut. Keys are strings. Containers that held nothing but tensors are left out.
+  /// something was cut. Keys are strings. Containers that held nothing but tensors are left out. An opaque
+  /// value has one part, or none: a dict of its attributes that are plain values or short lists of those.
   Tree metadata;
   ValueId metadata_root = 0;
   Problems problems;

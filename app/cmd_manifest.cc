@@ -20,11 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-enum class Action { create, check };  // as the words stand
+enum class Verb { create, check };  // as the words stand
 
 struct Options {
   CommonOptions common;
-  Action action = Action::create;
+  Verb action = Verb::create;
   std::vector<std::string> paths;
   std::string out;
   bool force = false;
@@ -127,7 +127,7 @@ int check(const Options& options) {
 
 int run(const Options& options) {
   options.common.apply();
-  return options.action == Action::create ? create(options) : check(options);
+  return options.action == Verb::create ? create(options) : check(options);
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ Result<ValueId> PickleInterpreter::make_call(PickleId id, Meaning meaning, const
 
 std::optional<ValueId> PickleInterpreter::plain_dict(PickleId id) {
   const auto pairs = view_.mapping(id);
-  if (!pairs) return std::nullopt;
+  if (!pairs || view_.kind(id) == Kind::list) return std::nullopt;
   std::vector<Tree::Entry> entries;
   for (std::size_t i = 0; i + 1 < pairs->size(); i += 2) {
     const PickleId key = (*pairs)[i], item = (*pairs)[i + 1];
@@ -128,7 +128,7 @@ ValueId PickleInterpreter::ordered_attributes(PickleId state) {
   const PickleId metadata = view_.find(given, kMetadata);
   const auto modules = metadata == kNoPickle ? Result<std::vector<PickleId>>() : view_.mapping(metadata);
   if (!no_attributes_) no_attributes_ = tree_.add_dict({});
-  if (metadata == kNoPickle || !modules) return *no_attributes_;
+  if (metadata == kNoPickle || !modules || view_.kind(metadata) == Kind::list) return *no_attributes_;
   std::vector<Tree::Entry> entries;
   for (std::size_t i = 0; i + 1 < modules->size(); i += 2) {
     const auto facts = plain_dict((*modules)[i + 1]);

@@ -2,7 +2,6 @@
 // file, torch/_weights_only_unpickler.py the machine of weights_only, and caffe2/serialize/inline_container.cc the zip.
 #include <algorithm>
 #include <array>
-#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "base/endian.h"
 #include "base/text.h"
 #include "base/try.h"
+#include "container/pickle_input.h"
 #include "container/pickle_reader.h"
 #include "container/tar_directory.h"
 #include "container/zip_directory.h"
@@ -52,138 +52,96 @@ Version first_with(std::string_view dtype) {
   return it == kNew.end() ? Version{} : it->version;
 }
 
-/// Reads a pickle byte by byte as the machine of weights_only does.
-class PickleBytes {
- public:
-  PickleBytes(StorageReader& reader, std::uint64_t size_bytes, std::uint64_t at)
-      : reader_(reader), size_(size_bytes), at_(at) {}
-
-  std::uint64_t at() const { return at_; }
-
-  /// False at the end, or where it cannot be read: error() then has the reason.
-  bool byte(unsigned char& out) {
-    if (at_ >= size_) return false;
-    if (at_ < begin_ || at_ - begin_ >= filled_) {
-      filled_ = std::min<std::uint64_t>(block_.size(), size_ - at_);
-      begin_ = at_;
-      if (auto done = reader_.read(at_, std::as_writable_bytes(std::span(block_).first(filled_))); !done) {
-        error_ = std::move(done.error());
-        filled_ = 0;
-        return false;
-      }
-    }
-    out = static_cast<unsigned char>(block_[at_++ - begin_]);
-    return true;
-  }
-  bool skip(std::uint64_t num_bytes) {
-    if (num_bytes > size_ - at_) return false;
-    at_ += num_bytes;
-    return true;
-  }
-  bool number(unsigned num_bytes, std::uint64_t& out) {
-    out = 0;
-    unsigned char b = 0;
-    for (unsigned i = 0; i < num_bytes; ++i) {
-      if (!byte(b)) return false;
-      out |= std::uint64_t{b} << (8 * i);
-    }
-    return true;
-  }
-  bool line(std::string& out) {
-    constexpr std::size_t kLongest = 4096;
-    out.clear();
-    unsigned char b = 0;
-    while (byte(b)) {
-      if (b == '\n') return true;
-      if (out.size() < kLongest) out += static_cast<char>(b);
-    }
-    return false;
-  }
-  const std::optional<Error>& error() const { return error_; }
-
- private:
-  StorageReader& reader_;
-  std::uint64_t size_;
-  std::uint64_t at_;
-  std::array<char, 1 << 16> block_ = {};
-  std::uint64_t begin_ = 0;
-  std::uint64_t filled_ = 0;
-  std::optional<Error> error_;
+struct Opcode {
+  bool stops = false;
+  std::optional<LoadRefusal> refusal;
 };
+
+/// Takes one opcode of the list that weights_only has, and what follows it; any other is refused, and so are globals.
+Result<Opcode> take_opcode(PickleInput& in) {
+  const std::uint64_t offset = in.offset();
+  CKPT_TRY(const std::uint8_t op, in.byte());
+  switch (op) {
+    case '.': return Opcode{true, {}};
+    case 'c': {
+      CKPT_TRY(const std::string module, in.line());
+      CKPT_TRY(const std::string name, in.line());
+      const auto why = weights_only_refuses({module, name, offset});
+      if (!why) return Opcode{};
+      return Opcode{false, LoadRefusal{{},
+                                       offset,
+                                       fmt::format("weights_only refuses {}.{}: {}", to_valid_utf8(module),
+                                                   to_valid_utf8(name), *why)}};
+    }
+    // NEWOBJ REDUCE BUILD APPEND APPENDS SETITEM SETITEMS MARK TUPLE… NONE NEWFALSE NEWTRUE EMPTY_… BINPERSID
+    case 0x81:
+    case 'R':
+    case 'b':
+    case 'a':
+    case 'e':
+    case 's':
+    case 'u':
+    case '(':
+    case 't':
+    case 0x85:
+    case 0x86:
+    case 0x87:
+    case 'N':
+    case 0x89:
+    case 0x88:
+    case ')':
+    case ']':
+    case '}':
+    case 0x8f:
+    case 'Q': return Opcode{};
+    case 'K':
+    case 'h':
+    case 'q':
+    case 0x80: CKPT_CHECK(in.skip(1)); return Opcode{};  // BININT1 BINGET BINPUT PROTO
+    case 'M': CKPT_CHECK(in.skip(2)); return Opcode{};   // BININT2
+    case 'J':
+    case 'j':
+    case 'r': CKPT_CHECK(in.skip(4)); return Opcode{};  // BININT LONG_BINGET LONG_BINPUT
+    case 'G': CKPT_CHECK(in.skip(8)); return Opcode{};  // BINFLOAT
+    case 'X': {                                         // BINUNICODE
+      CKPT_TRY(const std::uint32_t size, in.number<std::uint32_t>());
+      CKPT_CHECK(in.skip(size));
+      return Opcode{};
+    }
+    case 'U':
+    case 0x8a: {  // SHORT_BINSTRING LONG1
+      CKPT_TRY(const std::uint8_t size, in.byte());
+      CKPT_CHECK(in.skip(size));
+      return Opcode{};
+    }
+    default:
+      return Opcode{
+          false,
+          LoadRefusal{{},
+                      offset,
+                      fmt::format("weights_only: Unsupported operand {}{}", op,
+                                  op >= 0x8c && op <= 0x98 && op != 0x8f ? ", of a pickle of protocol 4 or 5" : "")}};
+  }
+}
 
 /// One pickle by the rules of weights_only: opcodes that are not on its list, and globals likewise. What is done with
 /// them is left to the graph. `end`: where the pickle ends, if nothing is found.
 LoadAnswer scan_weights_only(const Storage& storage, std::uint64_t begin, std::uint64_t& end) {
   CKPT_TRY(const auto reader, storage.open());
-  const auto bytes_held = std::make_unique<PickleBytes>(*reader, storage.size_bytes(), begin);
-  PickleBytes& bytes = *bytes_held;
-  auto ended = [&]() -> LoadAnswer {
-    if (bytes.error()) {
-      if (could_not_look(bytes.error()->code)) return tl::make_unexpected(*bytes.error());
-      return LoadRefusal{{}, bytes.at(), bytes.error()->message};
+  PickleInput in(*reader, begin, storage.size_bytes());
+  for (;;) {
+    auto opcode = take_opcode(in);
+    if (!opcode) {
+      const Error& e = opcode.error();
+      if (could_not_look(e.code)) return tl::make_unexpected(e);
+      const bool cut = e.code == ErrorCode::truncated;
+      return LoadRefusal{{}, in.offset(), cut ? "weights_only: EOFError, the pickle is cut short" : e.message};
     }
-    return LoadRefusal{{}, bytes.at(), "weights_only: EOFError, the pickle is cut short"};
-  };
-  unsigned char op = 0;
-  std::uint64_t n = 0;
-  std::string module, name;
-  while (true) {
-    const std::uint64_t offset = bytes.at();
-    if (!bytes.byte(op)) return ended();
-    bool read = true;
-    switch (op) {
-      case '.': end = bytes.at(); return std::nullopt;
-      case 'c': {
-        if (!bytes.line(module) || !bytes.line(name)) return ended();
-        if (auto why = weights_only_refuses({module, name, offset}))
-          return LoadRefusal{
-              {},
-              offset,
-              fmt::format("weights_only refuses {}.{}: {}", to_valid_utf8(module), to_valid_utf8(name), *why)};
-        break;
-      }
-      // NEWOBJ REDUCE BUILD APPEND APPENDS SETITEM SETITEMS MARK TUPLE… NONE NEWFALSE NEWTRUE EMPTY_… BINPERSID
-      case 0x81:
-      case 'R':
-      case 'b':
-      case 'a':
-      case 'e':
-      case 's':
-      case 'u':
-      case '(':
-      case 't':
-      case 0x85:
-      case 0x86:
-      case 0x87:
-      case 'N':
-      case 0x89:
-      case 0x88:
-      case ')':
-      case ']':
-      case '}':
-      case 0x8f:
-      case 'Q': break;
-      case 'K':
-      case 'h':
-      case 'q':
-      case 0x80: read = bytes.skip(1); break;  // BININT1 BINGET BINPUT PROTO
-      case 'M': read = bytes.skip(2); break;   // BININT2
-      case 'J':
-      case 'j':
-      case 'r': read = bytes.skip(4); break;                        // BININT LONG_BINGET LONG_BINPUT
-      case 'G': read = bytes.skip(8); break;                        // BINFLOAT
-      case 'X': read = bytes.number(4, n) && bytes.skip(n); break;  // BINUNICODE
-      case 'U':
-      case 0x8a: read = bytes.number(1, n) && bytes.skip(n); break;  // SHORT_BINSTRING LONG1
-      default:
-        return LoadRefusal{
-            {},
-            offset,
-            fmt::format("weights_only: Unsupported operand {}{}", op,
-                        op >= 0x8c && op <= 0x98 && op != 0x8f ? ", of a pickle of protocol 4 or 5" : "")};
-    }
-    if (!read) return ended();
+    if (opcode->refusal) return std::move(opcode->refusal);
+    if (opcode->stops) break;
   }
+  end = in.offset();
+  return std::nullopt;
 }
 
 /// A storage of the zip as a tensor's pickle names it: its type, its key, how many elements.

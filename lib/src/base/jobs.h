@@ -20,6 +20,13 @@ namespace netcl::ckpt {
 
 inline tl::unexpected<Error> fail_cancelled() { return fail(ErrorCode::cancelled, "stopped before it was done"); }
 
+/// The same run without its progress: of a step beside the one whose progress is told.
+inline Run quiet(const Run& run) {
+  Run out = run;
+  out.progress = nullptr;
+  return out;
+}
+
 /// What the threads of one Run share: the first error, whether to go on, and how many bytes are done.
 /// Threads: all members may be called concurrently, result() once the threads have ended.
 class RunState {

@@ -45,6 +45,15 @@ std::optional<std::string_view> parse_integer(std::string_view line, bool may_be
   return is_decimal(text) ? std::optional(text) : std::nullopt;
 }
 
+void negate(std::span<std::uint32_t> words) {
+  std::uint64_t carry = 1;
+  for (std::uint32_t& w : words) {
+    carry += static_cast<std::uint32_t>(~w);
+    w = static_cast<std::uint32_t>(carry);
+    carry >>= 32;
+  }
+}
+
 std::string to_decimal(std::string_view bytes) {
   std::vector<std::uint32_t> words((bytes.size() + 3) / 4);
   const bool negative = (static_cast<std::uint8_t>(bytes.back()) & 0x80) != 0;
@@ -52,14 +61,7 @@ std::string to_decimal(std::string_view bytes) {
     const std::uint32_t b = i < bytes.size() ? static_cast<std::uint8_t>(bytes[i]) : negative ? 0xffU : 0U;
     words[i / 4] |= b << (8 * (i % 4));
   }
-  if (negative) {
-    std::uint64_t carry = 1;
-    for (std::uint32_t& w : words) {
-      carry += static_cast<std::uint32_t>(~w);
-      w = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
+  if (negative) negate(words);
   std::string digits;  // backwards
   while (!words.empty()) {
     std::uint64_t rest = 0;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -20,6 +22,9 @@ bool is_wtf8(std::string_view text);
 /// The digits of a line that is a decimal integer, perhaps with a sign, spaces around it and, if `may_be_long`,
 /// Python 2's L behind it. Lifetime: that of `line`.
 std::optional<std::string_view> parse_integer(std::string_view line, bool may_be_long);
+
+/// The two's complement of an integer in words, the lowest first.
+void negate(std::span<std::uint32_t> words);
 
 /// Two's complement, little-endian, of at least one byte, as decimal text.
 std::string to_decimal(std::string_view bytes);

@@ -11,6 +11,7 @@
 
 #include "base/endian.h"
 #include "base/text.h"
+#include "container/pickle_text.h"
 
 namespace netcl::ckpt {
 
@@ -66,14 +67,7 @@ void PickleWriter::big_integer(std::string_view decimal) {
     decimal.remove_prefix(n);
   }
   words.push_back(0);  // room for the sign
-  if (negative) {
-    std::uint64_t carry = 1;
-    for (std::uint32_t& w : words) {
-      carry += static_cast<std::uint32_t>(~w);
-      w = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
+  if (negative) negate(words);
   std::string bytes(words.size() * 4, '\0');
   for (std::size_t i = 0; i < words.size(); ++i) store_le(&bytes[i * 4], words[i]);
   // A last byte that only repeats the sign is left out, as Python does.

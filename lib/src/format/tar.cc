@@ -184,15 +184,32 @@ class TorchTarReader {
     return fail_at(ErrorCode::limit_exceeded, part.name, 0, "it has more than {} parts", options_.limits.max_names);
   }
 
+  /// What a pickle says of one storage or tensor: a tuple of three, of which the first is its key.
+  struct Record {
+    PickleGraph graph;
+    std::vector<PickleId> parts;
+    std::int64_t key = 0;
+  };
+  Result<Record> next_record(Part& part, std::string_view what) const {
+    Record out;
+    CKPT_TRY(out.graph, part.next());
+    const PickleGraph& g = out.graph;
+    if (g.kind(g.root) == PickleKind::tuple) out.parts = g.items(g.root);
+    const auto key = out.parts.size() == 3 ? as_key(g, out.parts[0]) : std::nullopt;
+    if (!key) return part.bad(fmt::format("a {} is not described as torch does", what));
+    out.key = *key;
+    return out;
+  }
+
   Result<void> read_storages(Part& part) {
     CKPT_TRY(const std::uint64_t count, part.next_count());
     CKPT_CHECK(check_room(part, count));
     for (std::uint64_t i = 0; i < count; ++i) {
-      CKPT_TRY(const PickleGraph g, part.next());
-      const auto parts = g.kind(g.root) == PickleKind::tuple ? g.items(g.root) : std::vector<PickleId>();
-      const auto key = parts.size() == 3 ? as_key(g, parts[0]) : std::nullopt;
-      if (!key || g.kind(parts[2]) != PickleKind::global) return part.bad("a storage is not described as torch does");
-      auto dtype = torch_dtype(g.global(parts[2]));
+      CKPT_TRY(const Record record, next_record(part, "storage"));
+      const PickleGraph& g = record.graph;
+      const PickleId type = record.parts[2];
+      if (g.kind(type) != PickleKind::global) return part.bad("a storage is not described as torch does");
+      auto dtype = torch_dtype(g.global(type));
       if (!dtype) return part.bad(dtype.error().message);
       std::array<std::byte, 8> number;
       if (part.left() < number.size()) return part.bad("it ends before a storage's elements");
@@ -201,7 +218,7 @@ class TorchTarReader {
       part.at += number.size();
       const auto bytes = checked_mul(elements, dtype->item_bytes);
       if (!bytes || *bytes > part.left()) return part.bad("it ends inside a storage");
-      storages_.insert_or_assign(*key, Placed{part.begin + part.at, elements, 0, elements, dtype->type});
+      storages_.insert_or_assign(record.key, Placed{part.begin + part.at, elements, 0, elements, dtype->type});
       part.at += *bytes;
     }
     CKPT_TRY(const PickleGraph views, part.next());
@@ -234,10 +251,7 @@ class TorchTarReader {
     CKPT_TRY(const std::uint64_t count, part.next_count());
     CKPT_CHECK(check_room(part, count));
     for (std::uint64_t i = 0; i < count; ++i) {
-      CKPT_TRY(const PickleGraph g, part.next());
-      const auto parts = g.kind(g.root) == PickleKind::tuple ? g.items(g.root) : std::vector<PickleId>();
-      const auto key = parts.size() == 3 ? as_key(g, parts[0]) : std::nullopt;
-      if (!key) return part.bad("a tensor is not described as torch does");
+      CKPT_TRY(const Record record, next_record(part, "tensor"));
       std::array<std::byte, 8> number;
       if (part.left() < number.size()) return part.bad("it ends before a tensor's dimensions");
       CKPT_CHECK(source_->read_at(part.begin + part.at, number));
@@ -247,7 +261,7 @@ class TorchTarReader {
         return part.bad("a tensor has an impossible number of dimensions");
       const std::uint64_t bytes = 8 * (2 * std::uint64_t{dimensions} + 1);
       if (bytes > part.left()) return part.bad("it ends inside a tensor's dimensions");
-      described_.insert_or_assign(*key, Described{as_key(g, parts[1]), part.at, dimensions});
+      described_.insert_or_assign(record.key, Described{as_key(record.graph, record.parts[1]), part.at, dimensions});
       part.at += bytes;
     }
     return {};

@@ -57,21 +57,28 @@ class FileSource final : public ByteSource {
   std::optional<FileId> id_;
 };
 
+/// A file that is opened anew for each read.
 class ReopeningSource final : public ByteSource {
  public:
-  ReopeningSource(std::filesystem::path path, std::uint64_t size_bytes)
-      : path_(std::move(path)), name_(path_.string()), size_bytes_(size_bytes) {}
+  using Open = Result<SourcePtr> (*)(const std::filesystem::path& path);
+
+  /// `id`: what file_id() gives.
+  ReopeningSource(Open open, std::filesystem::path path, std::uint64_t size_bytes, std::optional<FileId> id = {})
+      : open_(open), path_(std::move(path)), name_(path_.string()), size_bytes_(size_bytes), id_(id) {}
   std::uint64_t size_bytes() const override { return size_bytes_; }
   const std::string& name() const override { return name_; }
+  std::optional<FileId> file_id() const override { return id_; }
   Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
-    CKPT_TRY(const SourcePtr source, open_file(path_));
+    CKPT_TRY(const SourcePtr source, open_(path_));
     return source->read_at(offset_bytes, dst);
   }
 
  private:
+  Open open_;
   std::filesystem::path path_;
   std::string name_;
   std::uint64_t size_bytes_;
+  std::optional<FileId> id_;
 };
 
 /// A descriptor of a regular file that is no link. A pipe of this name is not waited for.
@@ -93,26 +100,6 @@ Result<SourcePtr> open_regular(const std::filesystem::path& path) {
   return SourcePtr(std::make_shared<FileSource>(fd, static_cast<std::uint64_t>(st.st_size), path.string(),
                                                 FileId{st.st_dev, st.st_ino}));
 }
-
-/// Thousands may lie beside one file: none stays open.
-class BesideSource final : public ByteSource {
- public:
-  BesideSource(std::filesystem::path path, std::uint64_t size_bytes, std::optional<FileId> id)
-      : path_(std::move(path)), name_(path_.string()), size_bytes_(size_bytes), id_(id) {}
-  std::uint64_t size_bytes() const override { return size_bytes_; }
-  const std::string& name() const override { return name_; }
-  std::optional<FileId> file_id() const override { return id_; }
-  Result<void> read_at(std::uint64_t offset_bytes, std::span<std::byte> dst) const override {
-    CKPT_TRY(const SourcePtr source, open_regular(path_));
-    return source->read_at(offset_bytes, dst);
-  }
-
- private:
-  std::filesystem::path path_;
-  std::string name_;
-  std::uint64_t size_bytes_;
-  std::optional<FileId> id_;
-};
 
 class MemorySource final : public ByteSource {
  public:
@@ -177,7 +164,8 @@ Result<SourcePtr> open_beside(const std::filesystem::path& path, std::string_vie
     return fail(ErrorCode::unsupported, "it is no name of a file in the same folder");
   const std::filesystem::path beside = path.parent_path() / std::string(name);
   CKPT_TRY(const SourcePtr source, open_regular(beside));
-  return SourcePtr(std::make_shared<BesideSource>(beside, source->size_bytes(), source->file_id()));
+  // Thousands may lie beside one file: none stays open.
+  return SourcePtr(std::make_shared<ReopeningSource>(open_regular, beside, source->size_bytes(), source->file_id()));
 }
 
 Result<Spool> Spool::create(std::string name) {
@@ -229,7 +217,7 @@ Result<SourcePtr> open_standard_input() {
 
 Result<SourcePtr> reopening_file(const std::filesystem::path& path) {
   CKPT_TRY(const SourcePtr source, open_file(path));
-  return SourcePtr(std::make_shared<ReopeningSource>(path, source->size_bytes()));
+  return SourcePtr(std::make_shared<ReopeningSource>(open_file, path, source->size_bytes()));
 }
 
 SourcePtr memory_source(std::vector<std::byte> bytes, std::string name) {

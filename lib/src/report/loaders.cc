@@ -22,6 +22,10 @@ constexpr std::array kNewest = {
     Loader{Program::transformers, {5, 17}}, Loader{Program::netcl, {0, 4}},
 };
 
+constexpr Loader::Version newest(Program program) {
+  return std::find_if(kNewest.begin(), kNewest.end(), [=](const Loader& l) { return l.program == program; })->version;
+}
+
 LoadAnswer refuse(std::string message) { return LoadRefusal{{}, {}, std::move(message)}; }
 
 /// NumPy, which pulls every array through its CRC.
@@ -73,8 +77,8 @@ LoadAnswer judge_transformers(const LoadSubject& subject, const Limits& limits) 
   const bool safetensors = subject.path.has_extension()
                                ? subject.path.extension() == ".safetensors"
                                : checkpoint != nullptr && checkpoint->format == Format::safetensors;
-  CKPT_TRY(auto refusal, safetensors ? safetensors_refusal(subject.source, {0, 8}, limits)
-                                     : judge_torch(subject, {2, 11}, true, limits));
+  CKPT_TRY(auto refusal, safetensors ? safetensors_refusal(subject.source, newest(Program::safetensors), limits)
+                                     : judge_torch(subject, newest(Program::torch), true, limits));
   if (refusal || checkpoint == nullptr) return refusal;
   if (safetensors) {
     // Only what is there has to be right: safe_open() gives None for a header without __metadata__.
@@ -106,7 +110,7 @@ LoadAnswer judge_netcl(const LoadSubject& subject, const Limits& limits) {
   const Format format = subject.checkpoint->format;
   switch (format) {
     case Format::npz:
-    case Format::netcl: return judge_numpy(subject, {2, 5}, limits);
+    case Format::netcl: return judge_numpy(subject, newest(Program::numpy), limits);
     case Format::pickle: return std::nullopt;
     case Format::torch: return judge_torch(subject, {1, 13}, false, limits);
     default: return refuse(fmt::format("it loads .npz, .netcl, pickles and torch's zip, and no {}", to_string(format)));

@@ -69,8 +69,7 @@ Result<ManifestFile> describe(const fs::path& path, std::string name, const Mani
   Result<InspectReport> report = InspectReport();
   parallel_for(thread_count(options.run.jobs), 2, [&](std::size_t i) {
     if (i == 0) {
-      Run quietly;  // the progress is that of the tensors
-      quietly.cancel = options.run.cancel;
+      const Run quietly = quiet(options.run);  // the progress is that of the tensors
       RunState state(quietly, 0);
       sha256 = guarded([&] { return hash_file(source, state); });
     }

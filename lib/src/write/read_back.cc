@@ -79,9 +79,7 @@ Result<void> verify_written(const Result<Checkpoint>& read, const Checkpoint& fr
   // By name: safetensors lists its tensors as they lie, which is by size.
   std::unordered_map<std::string_view, ValueId> by_name;
   for (const NamedTensor& t : found) by_name.emplace(t.name, t.value);
-  Run quietly;  // the progress is that of the writing
-  quietly.jobs = options.run.jobs;
-  quietly.cancel = options.run.cancel;
+  const Run quietly = quiet(options.run);  // the progress is that of the writing
   RunState state(quietly, 0);
   std::vector<std::uint64_t> costs;
   for (const NamedTensor& t : expected) costs.push_back(options.verify ? from.tree.tensor(t.value).size_bytes() : 0);
